@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+# frozen_string_literal: true
+
+# Resident memory of all processes of the server, before and with 10,000 connections that have had
+# one answer each and then stay.
+Lab.gate :'idle-memory' do
+  says 'an idle connection costs little user memory'
+  check do |kit|
+    count = 10_000
+    # /proc counts resident pages lazily, in batches per thread; smaps_rollup walks them.
+    rss = ->(s) { s.tree.pids.sum { |p| File.read("/proc/#{p}/smaps_rollup")[/^Rss:\s+(\d+)/, 1].to_i * 1024 } }
+    kit.with_server(extra: %w[--idle-keepalive 300]) do |s|
+      before = rss.call(s)
+      after, held, last = kit.load(s, '--connections', count, '--hold') { rss.call(s) }
+      each = (after - before).fdiv(count)
+      [Lab::Gate::Finding.new("held #{held['held']}, still there at the end #{last['held']} (#{count})",
+                              held['held'] == count && last['held'] == count),
+       Lab::Gate::Finding.new(format('%.0f bytes each (at most 1024); resident %d KiB, then %d KiB', each,
+                                     before / 1024, after / 1024), each <= 1024)]
+    end
+  end
+end
+
+%i[hyperion hyperion-epoll].each do |peer|
+  Lab.gate :"idle-sleeps-#{peer.to_s.sub('hyperion', 'uring').sub('uring-', '')}" do
+    says 'a server without connections is not woken'
+    check do |kit|
+      kit.with_server(peer) do |s|
+        sleep 1.5 # what the check's own connection left behind
+        before = s.tree.sleeps
+        sleep 3
+        woken = s.tree.sleeps - before
+        [Lab::Gate::Finding.new("#{woken} wake-ups of any thread in 3 s (0)", woken.zero?)]
+      end
+    end
+  end
+end

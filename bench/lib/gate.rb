@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+# frozen_string_literal: true
+
+require 'json'
+
+module Lab
+  # One promise and its bound. Either limits on the rows of one interleaved run (`ratio`, `cost`;
+  # any one of them is enough), or a `check` of its own that returns Findings.
+  class Gate
+    extend Settings
+    attr_reader :name, :limits
+
+    # text: what was found, with its bound; ok: whether it holds.
+    Finding = Struct.new(:text, :ok)
+    Limit = Struct.new(:peer, :other, :at_most)
+
+    setting :says, :on
+
+    def initialize(name)
+      @name = name
+      @limits = []
+    end
+
+    # CPU per request of `peer` over that of `other`, median of the rounds' own ratios.
+    def ratio(peer, other, at_most:)
+      @limits << Limit.new(peer, other, at_most)
+    end
+
+    # CPU microseconds per request of `peer`.
+    def cost(peer, at_most:)
+      @limits << Limit.new(peer, nil, at_most)
+    end
+
+    def check(&block)
+      block ? @check = block : @check
+    end
+
+    def peers
+      @limits.flat_map { |l| [l.peer, l.other] }.compact.uniq
+    end
+
+    def findings(rows)
+      @limits.map do |l|
+        mine, other = [l.peer, l.other].map { |n| n && rows.find { |r| r.peer.name == n && r.kase.name == on } }
+        value = other ? mine.ratio_to(other) : mine.median
+        unit = other ? "x #{l.other}" : 'us'
+        Finding.new(format('%s %.2f %s (at most %g)', l.peer, value, unit, l.at_most), value <= l.at_most)
+      end
+    end
+  end
+
+  # What a check may use: the server under test and the client that counts per connection.
+  class GateKit
+    def initialize(build:, server_cpu:, load_cpu:)
+      @build = build
+      @server_cpu = server_cpu
+      @load_cpu = load_cpu
+    end
+
+    def with_server(name = :hyperion, extra: [])
+      server = Server.new(Lab.peers.fetch(name), build: @build, cpu: @server_cpu, extra: extra)
+      server.check(Lab.cases.fetch(:constant))
+      yield server
+    ensure
+      server&.stop
+    end
+
+    # Runs build/bench/load. With a block (--hold): yields once the connections are held and returns
+    # [the block's value, what load said then, what it said at the end].
+    def load(server, *args)
+      path = server.peer.paths.fetch(:constant)
+      argv = ['taskset', '-c', @load_cpu.to_s, File.join(@build, 'bench/load'), '--port', server.port.to_s,
+              '--path', path, *args.map(&:to_s)]
+      IO.popen(argv, 'r+') do |io|
+        return JSON.parse(first_line(io, 120)) unless block_given?
+
+        held = JSON.parse(first_line(io, 120))
+        value = yield held
+        io.close_write
+        return [value, held, JSON.parse(first_line(io, 30))]
+      end
+    end
+
+    private
+
+    def first_line(io, limit)
+      raise Server::Failed, 'load does not answer' unless io.wait_readable(limit)
+
+      io.gets or raise Server::Failed, 'load failed'
+    end
+  end
+end

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+# frozen_string_literal: true
+
+# Everything that bench/lab and bench/gates/run share.
+require_relative 'registry'
+require_relative 'peer'
+require_relative 'server'
+require_relative 'wrk'
+require_relative 'row'
+require_relative 'runner'
+require_relative 'machine'
+require_relative 'report'
+require_relative 'gate'
+
+module Lab
+  # For programs that start servers: whatever ends us, they end first.
+  def self.guard
+    trap('TERM') { Thread.main.raise(Interrupt) }
+    trap('HUP') { Thread.main.raise(Interrupt) }
+    yield
+  rescue UsageError => e
+    warn "#{$PROGRAM_NAME}: #{e.message}"
+    exit 2
+  rescue Interrupt
+    exit 130
+  ensure
+    Server.stop_all
+  end
+
+  # The CPUs of server and generator, which must differ for a figure to mean anything.
+  def self.cpus
+    list = Machine.allowed_cpus
+    raise UsageError, 'two CPUs are needed, one for the server and one for the load' if list.size < 2
+
+    { server_cpu: list[0], load_cpu: list[1] }
+  end
+end

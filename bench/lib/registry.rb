@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+# frozen_string_literal: true
+
+# What is measured (cases), who is measured (peers) and what is promised (gates): each is one small
+# file that registers itself here by name. The folder is the list; nothing else names them.
+module Lab
+  ROOT = File.expand_path('../..', __dir__)
+  BODY = "OK\n" # every peer's constant answer
+
+  # One workload. `resource` is what a peer has to offer for it; several cases share a resource.
+  Case = Struct.new(:name, :title, :resource, :connections, :depth, :headers, :closes, keyword_init: true)
+
+  # Setters for a block: `title 'x'` inside, `@title = 'x'` outside.
+  module Settings
+    def setting(*names)
+      names.each do |n|
+        define_method(n) do |*v|
+          instance_variable_set(:"@#{n}", v.first) unless v.empty?
+          instance_variable_get(:"@#{n}")
+        end
+      end
+    end
+  end
+
+  @cases = {}
+  @peers = {}
+  @gates = {}
+
+  class << self
+    attr_reader :cases, :peers, :gates
+
+    def case(name, title:, resource:, connections: 100, depth: 1, headers: {}, closes: false)
+      @cases[name] = Case.new(name: name, title: title, resource: resource, connections: connections,
+                              depth: depth, headers: headers, closes: closes)
+    end
+
+    def peer(name, &block)
+      @peers[name] = Peer.new(name).tap { |p| p.instance_eval(&block) }
+    end
+
+    def gate(name, &block)
+      @gates[name] = Gate.new(name).tap { |g| g.instance_eval(&block) }
+    end
+
+    def load_folder(folder)
+      Dir[File.join(ROOT, 'bench', folder, '*.rb')].sort.each { |f| require f }
+    end
+
+    # Names given by the user, in the order of the list; nil = all of them.
+    def pick(list, wanted, what)
+      return list.values unless wanted
+
+      unknown = wanted.map(&:to_sym) - list.keys
+      raise UsageError, "no #{what} #{unknown.join(', ')}; there are: #{list.keys.join(', ')}" if unknown.any?
+
+      wanted.map { |n| list[n.to_sym] }
+    end
+  end
+
+  class UsageError < StandardError; end
+end

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: MIT
+/*
+ * load: a closed-loop HTTP client that keeps count per connection, which wrk does not. One thread,
+ * epoll. Each connection has one request outstanding. Prints one JSON object.
+ *
+ *   load --port N [--path P] [--connections N] [--seconds S]   closed loop on kept connections
+ *   load ... --new      a new connection for every request
+ *   load ... --hold     one request on each connection, then hold them all until stdin ends
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define HEAD_MAX 2048 /* an answer's head must fit */
+#define NR_BUCKETS 512 /* 8 per power of two of nanoseconds */
+#define PER_SOURCE 20000 /* connections per 127.0.0.x source address, below the port range */
+#define OPEN_AT_ONCE 256 /* --hold: connects in flight, below any backlog */
+#define OPEN_LIMIT_S 60 /* --hold: give up opening after this long */
+
+struct client {
+	int fd;
+	bool holding; /* --hold: answered, nothing outstanding */
+	uint64_t answered; /* requests answered */
+	uint64_t started_ns; /* when the outstanding request was sent */
+	uint64_t body_left; /* bytes of the answer's body still to come */
+	uint32_t head_len;
+	char *head; /* the answer's head as far as it has come; HEAD_MAX long */
+};
+
+struct load {
+	struct sockaddr_in to;
+	struct client *clients;
+	int nr_clients;
+	int ep;
+	bool fresh; /* --new */
+	bool hold;
+	double seconds;
+	char request[512];
+	size_t request_len;
+	uint64_t requests, errors, max_ns;
+	uint64_t bucket[NR_BUCKETS];
+	int nr_held;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+static void die(const char *what)
+{
+	fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static int bucket_of(uint64_t ns)
+{
+	int exp;
+
+	if (ns < 8)
+		return ns;
+	exp = 63 - __builtin_clzll(ns);
+	return (exp - 2) * 8 + ((ns >> (exp - 3)) & 7);
+}
+
+/* Upper end of a bucket. */
+static uint64_t bucket_top(int b)
+{
+	if (b < 8)
+		return b;
+	return (8ull + b % 8 + 1) << (b / 8 - 1);
+}
+
+static uint64_t percentile(const struct load *l, double q)
+{
+	uint64_t want = q * l->requests, seen = 0;
+	int b;
+
+	for (b = 0; b < NR_BUCKETS; b++) {
+		seen += l->bucket[b];
+		if (seen > want)
+			return bucket_top(b) < l->max_ns ? bucket_top(b) : l->max_ns;
+	}
+	return l->max_ns;
+}
+
+static int send_request(struct load *l, struct client *c)
+{
+	ssize_t n = send(c->fd, l->request, l->request_len, MSG_NOSIGNAL);
+
+	return n == (ssize_t)l->request_len ? 0 : -1;
+}
+
+static void open_client(struct load *l, struct client *c)
+{
+	struct epoll_event ev = { .events = EPOLLOUT, .data.ptr = c };
+	struct sockaddr_in from = { .sin_family = AF_INET };
+	int one = 1;
+
+	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (c->fd < 0)
+		die("socket");
+	if (l->nr_clients > PER_SOURCE) {
+		from.sin_addr.s_addr =
+			htonl(INADDR_LOOPBACK + 1 + (uint32_t)(c - l->clients) / PER_SOURCE);
+		setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+		if (bind(c->fd, (struct sockaddr *)&from, sizeof(from)))
+			die("bind");
+	}
+	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	c->head_len = 0;
+	c->body_left = 0;
+	c->started_ns = now_ns();
+	if (connect(c->fd, (struct sockaddr *)&l->to, sizeof(l->to)) && errno != EINPROGRESS)
+		die("connect");
+	/* On loopback the connect is over by now; EPOLLOUT is for when it is not. */
+	if (!send_request(l, c))
+		ev.events = EPOLLIN;
+	if (epoll_ctl(l->ep, EPOLL_CTL_ADD, c->fd, &ev))
+		die("epoll_ctl");
+}
+
+static void reopen_client(struct load *l, struct client *c)
+{
+	close(c->fd);
+	open_client(l, c);
+}
+
+static void fail_client(struct load *l, struct client *c)
+{
+	l->errors++;
+	if (l->hold) {
+		close(c->fd);
+		c->fd = -1;
+		l->nr_held -= c->holding;
+		c->holding = false;
+		return;
+	}
+	reopen_client(l, c);
+}
+
+static void count_answer(struct load *l, struct client *c)
+{
+	uint64_t took = now_ns() - c->started_ns;
+
+	c->answered++;
+	l->requests++;
+	l->bucket[bucket_of(took)]++;
+	if (took > l->max_ns)
+		l->max_ns = took;
+	if (l->hold) {
+		c->holding = true;
+		l->nr_held++;
+		return;
+	}
+	if (l->fresh) {
+		reopen_client(l, c);
+		return;
+	}
+	c->started_ns = now_ns();
+	if (send_request(l, c))
+		fail_client(l, c);
+}
+
+/* The head is whole: 200 with a Content-Length, or it is an error. Returns the length or -1. */
+static long long body_length(const char *head)
+{
+	const char *p = strcasestr(head, "\r\ncontent-length:");
+
+	if (strncmp(head, "HTTP/1.1 200", 12) || !p)
+		return -1;
+	return strtoll(p + 17, NULL, 10);
+}
+
+/* Takes what came in; returns 1 when the answer is whole, 0 when not, -1 when it is wrong. */
+static int take_bytes(struct client *c, const char *p, size_t len)
+{
+	char *end;
+	long long body;
+	size_t take, extra;
+
+	if (c->body_left) {
+		if (len > c->body_left)
+			return -1;
+		c->body_left -= len;
+		return !c->body_left;
+	}
+	take = len < HEAD_MAX - 1 - c->head_len ? len : HEAD_MAX - 1 - c->head_len;
+	memcpy(c->head + c->head_len, p, take);
+	c->head_len += take;
+	c->head[c->head_len] = '\0';
+	end = memmem(c->head, c->head_len, "\r\n\r\n", 4);
+	if (!end)
+		return c->head_len == HEAD_MAX - 1 ? -1 : 0;
+	body = body_length(c->head);
+	extra = c->head_len - (end + 4 - c->head) + (len - take);
+	if (body < 0 || extra > (size_t)body)
+		return -1;
+	c->head_len = 0;
+	c->body_left = body - extra;
+	return !c->body_left;
+}
+
+static void on_readable(struct load *l, struct client *c)
+{
+	char buf[65536];
+	ssize_t n = recv(c->fd, buf, sizeof(buf), 0);
+	int ret;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0 || c->holding) {
+		fail_client(l, c);
+		return;
+	}
+	ret = take_bytes(c, buf, n);
+	if (ret < 0)
+		fail_client(l, c);
+	else if (ret)
+		count_answer(l, c);
+}
+
+static void on_event(struct load *l, const struct epoll_event *e)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = e->data.ptr };
+	struct client *c = e->data.ptr;
+
+	if (c->fd < 0)
+		return;
+	if (!(e->events & EPOLLOUT)) {
+		on_readable(l, c);
+		return;
+	}
+	if (send_request(l, c) || epoll_ctl(l->ep, EPOLL_CTL_MOD, c->fd, &ev))
+		fail_client(l, c);
+}
+
+static void turn(struct load *l, int timeout_ms)
+{
+	struct epoll_event ev[256];
+	int i, n = epoll_wait(l->ep, ev, 256, timeout_ms);
+
+	for (i = 0; i < n; i++)
+		on_event(l, &ev[i]);
+}
+
+static void run_loop(struct load *l)
+{
+	uint64_t begin = now_ns(), end = begin + l->seconds * 1e9;
+	uint64_t least = UINT64_MAX, most = 0, t;
+	int i;
+
+	for (i = 0; i < l->nr_clients; i++)
+		open_client(l, &l->clients[i]);
+	while (now_ns() < end)
+		turn(l, 10);
+	t = now_ns();
+	for (i = 0; i < l->nr_clients; i++) {
+		struct client *c = &l->clients[i];
+
+		if (t - c->started_ns > l->max_ns) /* one that was never answered counts too */
+			l->max_ns = t - c->started_ns;
+		least = c->answered < least ? c->answered : least;
+		most = c->answered > most ? c->answered : most;
+	}
+	printf("{\"connections\":%d,\"seconds\":%.6f,\"requests\":%llu,\"errors\":%llu,"
+	       "\"least\":%llu,\"most\":%llu,"
+	       "\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f}\n",
+	       l->nr_clients, (t - begin) / 1e9, (unsigned long long)l->requests,
+	       (unsigned long long)l->errors, (unsigned long long)least, (unsigned long long)most,
+	       percentile(l, 0.5) / 1e3, percentile(l, 0.99) / 1e3, percentile(l, 0.999) / 1e3,
+	       l->max_ns / 1e3);
+}
+
+static void run_hold(struct load *l)
+{
+	uint64_t end = now_ns() + OPEN_LIMIT_S * 1000000000ull;
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	int opened = 0;
+
+	while (l->nr_held + (int)l->errors < l->nr_clients && now_ns() < end) {
+		while (opened < l->nr_clients && opened - l->nr_held - (int)l->errors < OPEN_AT_ONCE)
+			open_client(l, &l->clients[opened++]);
+		turn(l, 10);
+	}
+	printf("{\"held\":%d,\"errors\":%llu}\n", l->nr_held, (unsigned long long)l->errors);
+	fflush(stdout);
+	while (poll(&in, 1, 0) == 0)
+		turn(l, 100);
+	turn(l, 0);
+	printf("{\"held\":%d,\"errors\":%llu}\n", l->nr_held, (unsigned long long)l->errors);
+}
+
+static void make_clients(struct load *l)
+{
+	struct rlimit rl;
+	char *heads = calloc(l->nr_clients, HEAD_MAX);
+	int i;
+
+	l->clients = calloc(l->nr_clients, sizeof(*l->clients));
+	l->ep = epoll_create1(EPOLL_CLOEXEC);
+	if (!heads || !l->clients || l->ep < 0)
+		die("clients");
+	for (i = 0; i < l->nr_clients; i++) {
+		l->clients[i].fd = -1;
+		l->clients[i].head = heads + (size_t)i * HEAD_MAX;
+	}
+	if (getrlimit(RLIMIT_NOFILE, &rl))
+		die("getrlimit");
+	rl.rlim_cur = rl.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &rl);
+	if (rl.rlim_cur < (rlim_t)l->nr_clients + 16) {
+		errno = EMFILE;
+		die("RLIMIT_NOFILE");
+	}
+}
+
+static void usage(void)
+{
+	fprintf(stderr, "usage: load --port N [--host IPV4] [--path P] [--connections N]"
+			" [--seconds S] [--new | --hold]\n");
+	exit(2);
+}
+
+static void parse_options(struct load *l, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "host", required_argument, NULL, 'h' },
+		{ "port", required_argument, NULL, 'p' },
+		{ "path", required_argument, NULL, 'P' },
+		{ "connections", required_argument, NULL, 'c' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ "new", no_argument, NULL, 'n' },
+		{ "hold", no_argument, NULL, 'H' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *host = "127.0.0.1", *path = "/";
+	int opt, port = 0;
+
+	while ((opt = getopt_long(argc, argv, "h:p:P:c:s:nH", options, NULL)) != -1) {
+		switch (opt) {
+		case 'h':
+			host = optarg;
+			break;
+		case 'p':
+			port = atoi(optarg);
+			break;
+		case 'P':
+			path = optarg;
+			break;
+		case 'c':
+			l->nr_clients = atoi(optarg);
+			break;
+		case 's':
+			l->seconds = atof(optarg);
+			break;
+		case 'n':
+			l->fresh = true;
+			break;
+		case 'H':
+			l->hold = true;
+			break;
+		default:
+			usage();
+		}
+	}
+	l->to = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port) };
+	if (port < 1 || port > 65535 || l->nr_clients < 1 || l->seconds <= 0 ||
+	    inet_pton(AF_INET, host, &l->to.sin_addr) != 1)
+		usage();
+	l->request_len =
+		snprintf(l->request, sizeof(l->request), "GET %s HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n",
+			 path, host, port, l->fresh ? "Connection: close\r\n" : "");
+	if (l->request_len >= sizeof(l->request))
+		usage();
+}
+
+int main(int argc, char **argv)
+{
+	struct load l = { .nr_clients = 100, .seconds = 3 };
+
+	signal(SIGPIPE, SIG_IGN);
+	parse_options(&l, argc, argv);
+	make_clients(&l);
+	if (l.hold)
+		run_hold(&l);
+	else
+		run_loop(&l);
+	return l.errors ? 1 : 0;
+}

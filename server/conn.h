@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Connections: a descriptor in the loop, a link on top of it. A conn is born
+ * when it is accepted, never moves, and dies when it is closing and nothing
+ * of it is in flight. Closing has one order: state CLOSING, cancel, wait until
+ * it is quiet, close, free.
+ */
+#ifndef HYPERION_SERVER_CONN_H
+#define HYPERION_SERVER_CONN_H
+
+#include "server/base.h"
+#include "server/http.h"
+#include "server/list.h"
+#include "server/loop.h"
+#include "server/proto.h"
+#include "server/slab.h"
+#include "server/wheel.h"
+
+enum conn_state {
+	CONN_OPEN,
+	CONN_LINGER, /* our side is shut down; what comes is read and dropped */
+	CONN_DETACHING, /* receiving is being stopped; then the descriptor is given away */
+	CONN_CLOSING, /* waits until nothing is in flight */
+};
+
+struct conns;
+
+/* A connection given away: the descriptor and what was read but not taken. */
+typedef void (*conn_detached_fn)(void *arg, int fd, const char *rest, size_t len);
+
+struct conn {
+	struct io io;
+	struct conns *conns;
+	struct link link;
+	enum conn_state state;
+	bool eof; /* the peer has finished; the protocol hears of it once it took the rest */
+	u32 in_len, in_cap; /* bytes */
+	char *in; /* received, not yet taken by the protocol; NULL when there are none */
+	u64 send_deadline_ns; /* while a send waits for the peer; 0 = none does */
+	u64 linger_deadline_ns;
+	struct timer timer;
+	struct list all, dirty;
+	conn_detached_fn detached;
+	void *detached_arg;
+};
+
+/* All connections of one worker. */
+struct conns {
+	struct loop *loop;
+	struct http *http;
+	struct wheel *wheel;
+	struct slab slab;
+	struct list all, dirty;
+	u32 nr;
+	u64 nr_accepted;
+	void (*closed)(struct conns *cs); /* one is gone; may be NULL */
+};
+
+void conns_init(struct conns *cs, struct loop *loop, struct http *http, struct wheel *wheel);
+void conns_fini(struct conns *cs); /* needs nr == 0 */
+
+/* Takes the descriptor over, also on errors. */
+int conn_open(struct conns *cs, int fd, const struct proto *proto) __must_check;
+
+/* Once per batch: sends, closes, pauses and resumes what the batch has touched. */
+void conns_flush(struct conns *cs);
+
+/* Graceful: tells every link; idle ones go by their own deadline. */
+void conns_shutdown(struct conns *cs);
+
+/* Cuts every connection. They are gone once nr is 0. */
+void conns_close(struct conns *cs);
+
+/*
+ * Gives the connection away: stops receiving, waits for what is in flight,
+ * then calls @detached with the descriptor (out of the loop, open) and the
+ * bytes that the protocol has not taken. Queued output has to be empty; the
+ * link is closed before the call.
+ */
+void conn_detach(struct conn *c, conn_detached_fn detached, void *arg);
+
+static inline struct conn *conn_of_link(struct link *l)
+{
+	return container_of(l, struct conn, link);
+}
+
+#endif

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/h1.h"
+
+#include "server/framing.h"
+#include "server/h1_parse.h"
+#include "server/list.h"
+#include "server/plain.h"
+#include "server/req.h"
+#include "server/route.h"
+
+enum h1_phase {
+	H1_HEAD, /* between requests, or in a head */
+	H1_BODY, /* h1->req is being read */
+	H1_DONE, /* the connection ends: what still comes is dropped */
+};
+
+struct h1 {
+	struct list order; /* requests not yet answered, as they came */
+	struct req *req; /* H1_BODY: the last of them */
+	u64 start_ns; /* H1_HEAD: when the first byte of the head came, 0 = none yet */
+	u64 body_left; /* H1_BODY with a Content-Length */
+	u32 nr_order;
+	u32 seen; /* H1_HEAD: bytes of the head already looked at */
+	enum h1_phase phase;
+	bool chunked; /* H1_BODY */
+	struct h1_chunked chunks;
+};
+
+_Static_assert(sizeof(struct h1) <= LINK_STATE_LEN, "the state has to fit into a link");
+
+static struct h1 *h1_of(struct link *l)
+{
+	return (struct h1 *)l->state;
+}
+
+static u64 after_ms(const struct link *l, u32 ms)
+{
+	return l->http->now_ns + ms * NSEC_PER_MSEC;
+}
+
+static void h1_open(struct link *l)
+{
+	struct h1 *h = h1_of(l);
+
+	memset(h, 0, sizeof(*h));
+	list_init(&h->order);
+	/* A client that connects and says nothing. */
+	l->deadline_ns = after_ms(l, l->http->limits->read_timeout_ms);
+}
+
+/* No more input for now: the peer asks faster than it takes or than we answer. */
+static bool crowded(struct link *l)
+{
+	const struct limits *limits = l->http->limits;
+	struct h1 *h = h1_of(l);
+
+	if (h->phase == H1_DONE)
+		return false;
+	return (h->phase == H1_HEAD && h->nr_order >= limits->max_pipelined) ||
+	       outq_len(&l->out) >= limits->max_out_bytes;
+}
+
+/* After every event: until when does this link wait, and for more input at all? */
+static void settle(struct link *l)
+{
+	const struct limits *limits = l->http->limits;
+	struct h1 *h = h1_of(l);
+
+	l->flags &= ~(u32)LINK_PAUSED;
+	switch (h->phase) {
+	case H1_HEAD:
+		if (h->start_ns)
+			l->deadline_ns = h->start_ns +
+					 min(limits->read_timeout_ms, limits->max_request_read_ms) *
+						 NSEC_PER_MSEC;
+		else if (list_empty(&h->order))
+			l->deadline_ns = after_ms(l, limits->idle_keepalive_ms);
+		else
+			l->deadline_ns = 0;
+		break;
+	case H1_BODY:
+		l->deadline_ns =
+			min(after_ms(l, limits->read_timeout_ms),
+			    h->req->times[REQ_T_START] + limits->max_request_read_ms * NSEC_PER_MSEC);
+		break;
+	case H1_DONE:
+		l->deadline_ns = 0;
+		if (list_empty(&h->order))
+			l->flags |= LINK_CLOSE;
+		break;
+	}
+	if (crowded(l))
+		l->flags |= LINK_PAUSED;
+}
+
+/* The link cannot go on at all: no memory to answer with. */
+static void give_up(struct link *l)
+{
+	/* The queue stays: earlier answers are whole, and the kernel may be reading from it. */
+	h1_of(l)->phase = H1_DONE;
+	l->flags |= LINK_CLOSE;
+}
+
+/* The queue for a request's answer: the link's own when it is its turn. */
+static struct outq *answer_queue(struct link *l, struct req *r)
+{
+	return h1_of(l)->order.next == &r->order ? &l->out : &r->out;
+}
+
+/* The answer of the first request is complete: those behind it have their turn. */
+static void advance(struct link *l)
+{
+	struct h1 *h = h1_of(l);
+
+	while (!list_empty(&h->order)) {
+		struct req *r = list_first(&h->order, struct req, order);
+		bool answered = r->answered;
+
+		if (answered) {
+			list_del(&r->order);
+			h->nr_order--;
+		}
+		if (r->out.queued || r->out.marks)
+			outq_move(&r->out, &l->out);
+		if (!answered)
+			break;
+	}
+}
+
+/* The answer is in @q, which had taken @before bytes until then. */
+static void finish(struct link *l, struct req *r, struct outq *q, u64 before)
+{
+	r->bytes_out += q->queued - before;
+	req_finish(r, q);
+	if (q == &l->out)
+		advance(l);
+}
+
+static struct req *begin(struct link *l)
+{
+	struct h1 *h = h1_of(l);
+	struct req *r = req_new(l->http, l);
+
+	if (!r) {
+		give_up(l);
+		return NULL;
+	}
+	r->times[REQ_T_START] = h->start_ns;
+	r->version_minor = 1;
+	h->start_ns = 0;
+	h->seen = 0;
+	list_add_tail(&r->order, &h->order);
+	h->nr_order++;
+	return r;
+}
+
+static enum persist persist_of(const struct req *r)
+{
+	if (r->last)
+		return PERSIST_CLOSE;
+	return r->version_minor == 0 ? PERSIST_KEEP_ALIVE : PERSIST_DEFAULT;
+}
+
+static void answer_plain(struct link *l, struct req *r, int status, const char *why)
+{
+	struct outq *q = answer_queue(l, r);
+	u64 before = q->queued;
+	struct plain plain = {
+		.status = status,
+		.why = why,
+		.allow = status == 405 ? r->allow : 0,
+		.head_only = r->method == METHOD_HEAD,
+		.persist = persist_of(r),
+	};
+
+	r->status = (u16)status;
+	if (plain_answer(&plain, &l->http->date, q))
+		give_up(l);
+	else
+		finish(l, r, q, before);
+}
+
+/* The protocol's own answer to what it does not take; the connection ends with it. */
+static void refuse(struct link *l, struct req *r, int status, const char *why)
+{
+	h1_of(l)->phase = H1_DONE;
+	/* The rest of the request is on its way: closing now would reset the answer. */
+	l->flags |= LINK_LINGER;
+	l->http->stats.refused++;
+	r->last = true;
+	answer_plain(l, r, status, why);
+}
+
+/* The whole request is here. */
+static void dispatch(struct link *l, struct req *r)
+{
+	struct outq *q = answer_queue(l, r);
+	struct handler *handler;
+	u64 before = q->queued;
+
+	r->times[REQ_T_READY] = l->http->now_ns;
+	if (unlikely(l->http->draining)) {
+		r->last = true;
+		l->flags |= LINK_LINGER;
+	}
+	h1_of(l)->phase = r->last ? H1_DONE : H1_HEAD;
+	if (unlikely(!r->route)) {
+		answer_plain(l, r, r->method == METHOD_CONNECT ? 501 : r->allow ? 405 : 404, NULL);
+		return;
+	}
+	handler = r->route->handler;
+	r->status = handler->status;
+	if (handler_answer(handler, &l->http->date, q, r->method == METHOD_HEAD, persist_of(r)))
+		give_up(l);
+	else
+		finish(l, r, q, before);
+}
+
+static int keep_views(struct req *r, const struct msg *m)
+{
+	int err = arena_copy(&r->arena, m->target, &r->target);
+
+	return err ? err : arena_copy(&r->arena, m->method_name, &r->method_name);
+}
+
+static void begin_body(struct link *l, struct req *r, const struct framing *f)
+{
+	struct h1 *h = h1_of(l);
+
+	h->req = r;
+	h->phase = H1_BODY;
+	h->chunked = f->chunked;
+	h->chunks = (struct h1_chunked){ 0 };
+	h->body_left = f->length;
+	/* Without Expect the body is on its way already. */
+	if (f->expect && outq_copy(answer_queue(l, r), "HTTP/1.1 100 Continue\r\n\r\n", 25))
+		give_up(l);
+}
+
+/* A head of correct syntax. */
+static void take_head(struct link *l, struct req *r, const struct msg *m)
+{
+	struct http *http = l->http;
+	const char *why = NULL;
+	struct framing f;
+	int status;
+
+	r->method = m->method;
+	r->version_minor = m->version_minor;
+	r->times[REQ_T_HEAD] = http->now_ns;
+	if (unlikely(http->keep_views) && keep_views(r, m)) {
+		give_up(l);
+		return;
+	}
+	status = framing_read(m, &f, &why);
+	if (!status && f.length > http->limits->max_body_bytes) {
+		status = 413;
+		why = "the body is longer than max_body_bytes";
+	}
+	if (unlikely(status)) {
+		refuse(l, r, status, why);
+		return;
+	}
+	http->stats.requests++;
+	r->last = !f.persistent;
+	r->route = route_find(http->routes, r->method, f.target.path, &r->allow);
+	if (f.chunked || f.length)
+		begin_body(l, r, &f);
+	else
+		dispatch(l, r);
+}
+
+/* The first @len bytes of a head, at most max_header_bytes, are wrong, or they are too long. */
+static void __cold refuse_head(struct link *l, const char *p, size_t len)
+{
+	struct req *r = begin(l);
+	struct msg msg;
+	ssize_t n;
+
+	if (!r)
+		return;
+	/* From the start: a call that was given @seen may have judged less than all of it. */
+	n = h1_parse_head(p, len, 0, &msg);
+	r->method = msg.method;
+	if (n == -EAGAIN) {
+		bool line = len > 2 && memchr(p + 2, '\n', len - 2);
+
+		refuse(l, r, line ? 431 : 414, "the request head is longer than max_header_bytes");
+	} else {
+		enum h1_parse_err err = h1_parse_err_of(n);
+
+		refuse(l, r, h1_parse_status(err), h1_parse_strerror(err));
+	}
+}
+
+static size_t read_head(struct link *l, const char *p, size_t len)
+{
+	/* Never more than the limit, so that it does not matter in which pieces a head comes. */
+	size_t n_max = min(len, (size_t)l->http->limits->max_header_bytes);
+	struct h1 *h = h1_of(l);
+	struct msg msg; /* not initialised: the parser fills what it counts */
+	struct req *r;
+	ssize_t n;
+
+	if (!h->start_ns)
+		h->start_ns = l->http->now_ns;
+	n = h1_parse_head(p, n_max, h->seen, &msg);
+	if (n == -EAGAIN && n_max == len) {
+		h->seen = (u32)len;
+		return 0;
+	}
+	if (unlikely(n < 0)) {
+		refuse_head(l, p, n_max);
+		return len;
+	}
+	r = begin(l);
+	if (!r)
+		return len;
+	take_head(l, r, &msg);
+	return (size_t)n;
+}
+
+static size_t read_chunked(struct link *l, const char *p, size_t len)
+{
+	struct h1 *h = h1_of(l);
+	struct req *r = h->req;
+	size_t off = 0;
+	bool done = false;
+
+	while (off < len && !done) {
+		struct view data = { NULL, 0 };
+		ssize_t n = h1_chunked_next(&h->chunks, p + off, len - off, &data, &done);
+
+		if (n < 0) {
+			enum h1_parse_err err = h1_parse_err_of(n);
+
+			refuse(l, r, h1_parse_status(err), h1_parse_strerror(err));
+			return len;
+		}
+		off += (size_t)n;
+		r->body_len += data.len;
+		/*
+		 * What a chunk promises counts before it comes, but only from its first byte
+		 * on: until then the size may still turn out to be malformed.
+		 */
+		if (data.len && r->body_len + h->chunks.left > l->http->limits->max_body_bytes) {
+			refuse(l, r, 413, "the body is longer than max_body_bytes");
+			return len;
+		}
+	}
+	if (done)
+		dispatch(l, r);
+	return off;
+}
+
+static size_t read_body(struct link *l, const char *p, size_t len)
+{
+	struct h1 *h = h1_of(l);
+
+	if (h->chunked)
+		return read_chunked(l, p, len);
+	len = min(len, h->body_left);
+	h->body_left -= len;
+	h->req->body_len += len;
+	if (!h->body_left)
+		dispatch(l, h->req);
+	return len;
+}
+
+static size_t h1_input(struct link *l, const char *p, size_t len)
+{
+	struct h1 *h = h1_of(l);
+	size_t off = 0, n = 1;
+
+	while (off < len && n && !crowded(l)) {
+		switch (h->phase) {
+		case H1_HEAD:
+			n = read_head(l, p + off, len - off);
+			break;
+		case H1_BODY:
+			n = read_body(l, p + off, len - off);
+			break;
+		case H1_DONE:
+			/* Unread bytes would turn our close into a reset. */
+			l->flags |= LINK_LINGER;
+			n = len - off;
+			break;
+		}
+		off += n;
+	}
+	settle(l);
+	return off;
+}
+
+static void h1_eof(struct link *l)
+{
+	struct h1 *h = h1_of(l);
+
+	l->flags |= LINK_EOF;
+	if (h->phase == H1_BODY) {
+		/* It will never be complete, and nobody waits for an answer. */
+		h->nr_order--;
+		req_abort(h->req);
+	}
+	h->phase = H1_DONE;
+	settle(l);
+}
+
+static void h1_timeout(struct link *l)
+{
+	struct h1 *h = h1_of(l);
+	struct req *r;
+
+	if (h->phase == H1_BODY) {
+		refuse(l, h->req, 408, "the body did not come in time");
+	} else if (h->phase == H1_HEAD && h->start_ns) {
+		r = begin(l);
+		if (r)
+			refuse(l, r, 408, "the request head did not come in time");
+	} else if (outq_empty(&l->out)) {
+		h->phase = H1_DONE;
+	}
+	/* A client that still takes its answer is not idle: settle() gives it as long again. */
+	settle(l);
+}
+
+static void h1_output(struct link *l)
+{
+	settle(l);
+}
+
+static void h1_shutdown(struct link *l)
+{
+	struct h1 *h = h1_of(l);
+
+	/* http->draining makes the next answer the last; who has none to come may not stay. */
+	if (h->phase == H1_HEAD && !h->start_ns && list_empty(&h->order))
+		l->deadline_ns = min(l->deadline_ns, after_ms(l, l->http->limits->idle_keepalive_ms));
+}
+
+static void h1_close(struct link *l)
+{
+	struct h1 *h = h1_of(l);
+
+	while (!list_empty(&h->order))
+		req_abort(list_first(&h->order, struct req, order));
+	h->nr_order = 0;
+	h->phase = H1_DONE;
+}
+
+const struct proto h1_proto = {
+	.name = "HTTP/1.1",
+	.state_len = sizeof(struct h1),
+	.open = h1_open,
+	.input = h1_input,
+	.eof = h1_eof,
+	.timeout = h1_timeout,
+	.output = h1_output,
+	.shutdown = h1_shutdown,
+	.close = h1_close,
+};

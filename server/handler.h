@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What answers a route. Only constants so far: a prebuilt response whose Date
+ * is kept true. A handler belongs to one worker (it is patched in place).
+ */
+#ifndef HYPERION_SERVER_HANDLER_H
+#define HYPERION_SERVER_HANDLER_H
+
+#include "server/base.h"
+#include "server/date.h"
+#include "server/outq.h"
+
+enum handler_kind { HANDLER_CONSTANT };
+
+/* How the connection goes on after an answer; one header line or none. */
+enum persist { PERSIST_DEFAULT, PERSIST_KEEP_ALIVE, PERSIST_CLOSE };
+
+/* The header line for it with its CRLF; empty for the default. */
+struct view persist_line(enum persist persist);
+
+struct handler {
+	enum handler_kind kind;
+	u16 status;
+	u32 head_len; /* up to and including the CRLF of the last header line */
+	u32 date_off; /* of the 29 bytes of the Date value */
+	u32 body_len;
+	u64 date_second; /* the second that stands there now */
+	char *bytes; /* head, CRLF, body: contiguous */
+};
+
+/*
+ * A constant answer. @headers: whole lines with CRLF besides Date,
+ * Content-Length and Content-Type; may be empty. NULL when memory is out.
+ */
+struct handler *handler_constant(int status, struct view content_type, struct view headers,
+				 struct view body) __must_check;
+void handler_free(struct handler *h);
+
+/* Queues the whole answer, without the body for HEAD. 0 or -ENOMEM. */
+int handler_answer(struct handler *h, const struct date *date, struct outq *q, bool head_only,
+		   enum persist persist) __must_check;
+
+#endif

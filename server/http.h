@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a worker lends to its links: limits, routes, the clock of the current
+ * batch, pools and counters. It belongs to one I/O thread and outlives every
+ * link and request.
+ */
+#ifndef HYPERION_SERVER_HTTP_H
+#define HYPERION_SERVER_HTTP_H
+
+#include "server/arena.h"
+#include "server/base.h"
+#include "server/date.h"
+#include "server/outq.h"
+#include "server/slab.h"
+
+struct req;
+struct route_table;
+
+struct limits {
+	u32 max_header_bytes; /* of one request head; more: 414 or 431 */
+	u64 max_body_bytes; /* more: 413 */
+	u32 read_timeout_ms; /* a head, or the next piece of a body: 408 */
+	u32 max_request_read_ms; /* a whole request from its first byte: 408 */
+	u32 idle_keepalive_ms; /* between two requests: closed without a word */
+	u32 send_timeout_ms; /* a client that takes nothing: cut */
+	u32 max_pipelined; /* requests of one connection not yet answered */
+	u32 max_out_bytes; /* queued output above which no more input is taken */
+};
+
+#define LIMITS_DEFAULT                                                                             \
+	((struct limits){                                                                          \
+		.max_header_bytes = 64 * KIB,                                                      \
+		.max_body_bytes = 16 * MIB,                                                        \
+		.read_timeout_ms = 30 * MSEC_PER_SEC,                                              \
+		.max_request_read_ms = 60 * MSEC_PER_SEC,                                          \
+		.idle_keepalive_ms = 5 * MSEC_PER_SEC,                                             \
+		.send_timeout_ms = 60 * MSEC_PER_SEC,                                              \
+		.max_pipelined = 32,                                                               \
+		.max_out_bytes = 256 * KIB,                                                        \
+	})
+
+struct http_stats {
+	u64 requests; /* heads that were complete and well-formed */
+	u64 refused; /* answered by the protocol itself: 4xx and 5xx of its own */
+	u64 status[6]; /* answers sent whole, by class; [0] = cut off */
+	u64 bytes_out;
+};
+
+struct http {
+	const struct limits *limits;
+	struct route_table *routes;
+	u64 now_ns; /* CLOCK_MONOTONIC, read once per batch */
+	struct date date;
+	bool draining; /* every further answer is the last of its connection */
+	bool keep_views; /* requests keep what the access log needs */
+	struct outq_pool out;
+	struct arena_pool arenas;
+	struct slab reqs;
+	struct http_stats stats;
+	void (*done)(struct http *http, struct req *req); /* sent or cut; may be NULL */
+};
+
+void http_init(struct http *http, const struct limits *limits, struct route_table *routes);
+void http_fini(struct http *http);
+
+/* "Not Found"; "Unknown" for a status without a registered phrase. */
+struct view http_reason(int status);
+
+#endif

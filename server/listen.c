@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/listen.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int parse_unix(const char *path, struct bind *b, const char **why)
+{
+	size_t len = strlen(path);
+
+	if (path[0] != '/' || len >= sizeof(b->addr.un.sun_path)) {
+		*why = "a Unix socket needs an absolute path of at most 107 bytes: "
+		       "unix:///run/app.sock";
+		return -EINVAL;
+	}
+	b->addr.un.sun_family = AF_UNIX;
+	memcpy(b->addr.un.sun_path, path, len + 1);
+	b->addr_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + 1);
+	return 0;
+}
+
+static int parse_port(const char *text, char **end)
+{
+	long port;
+
+	if (text[0] < '0' || text[0] > '9')
+		return -1;
+	port = strtol(text, end, 10);
+	return **end || port > 65535 ? -1 : (int)port;
+}
+
+static int resolve(const char *host, int port, struct bind *b, const char **why)
+{
+	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
+	struct addrinfo *found;
+
+	if (inet_pton(AF_INET, host, &b->addr.in.sin_addr) == 1) {
+		b->addr.in.sin_family = AF_INET;
+	} else if (inet_pton(AF_INET6, host, &b->addr.in6.sin6_addr) == 1) {
+		b->addr.in6.sin6_family = AF_INET6;
+	} else {
+		if (getaddrinfo(host, NULL, &hints, &found)) {
+			*why = "the host is neither an address nor a name that resolves";
+			return -EINVAL;
+		}
+		memcpy(&b->addr, found->ai_addr, found->ai_addrlen);
+		freeaddrinfo(found);
+	}
+	if (b->addr.any.sa_family == AF_INET) {
+		b->addr.in.sin_port = htons((u16)port);
+		b->addr_len = sizeof(b->addr.in);
+	} else {
+		b->addr.in6.sin6_port = htons((u16)port);
+		b->addr_len = sizeof(b->addr.in6);
+	}
+	return 0;
+}
+
+static int parse_tcp(const char *rest, struct bind *b, const char **why)
+{
+	const char *colon = strrchr(rest, ':');
+	char host[128], *end;
+	size_t len;
+	int port;
+
+	*why = "tcp:// takes HOST:PORT, with an IPv6 host in brackets: tcp://[::1]:9292";
+	if (!colon)
+		return -EINVAL;
+	len = (size_t)(colon - rest);
+	if (len >= 2 && rest[0] == '[' && rest[len - 1] == ']') {
+		rest++;
+		len -= 2;
+	} else if (memchr(rest, ':', len)) {
+		return -EINVAL;
+	}
+	port = parse_port(colon + 1, &end);
+	if (port < 0) {
+		*why = "the port has to be a number from 0 to 65535";
+		return -EINVAL;
+	}
+	if (len == 0 || len >= sizeof(host))
+		return -EINVAL;
+	memcpy(host, rest, len);
+	host[len] = '\0';
+	return resolve(host, port, b, why);
+}
+
+int bind_parse(const char *uri, struct bind *b, const char **why)
+{
+	memset(b, 0, sizeof(*b));
+	if (strlen(uri) >= sizeof(b->text)) {
+		*why = "it is too long";
+		return -EINVAL;
+	}
+	strncpy(b->text, uri, sizeof(b->text) - 1);
+	if (strncmp(uri, "tcp://", 6) == 0)
+		return parse_tcp(uri + 6, b, why);
+	if (strncmp(uri, "unix://", 7) == 0)
+		return parse_unix(uri + 7, b, why);
+	*why = "it has to start with tcp:// or unix://";
+	return -EINVAL;
+}
+
+/* A socket file that nobody listens on is left over from a crash. */
+static void unlink_stale(const struct bind *b)
+{
+	struct stat st;
+	int fd;
+
+	if (lstat(b->addr.un.sun_path, &st) || !S_ISSOCK(st.st_mode))
+		return;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	if (connect(fd, &b->addr.any, b->addr_len) && errno == ECONNREFUSED)
+		unlink(b->addr.un.sun_path);
+	close(fd);
+}
+
+static int set_options(int fd, const struct bind *b, u32 nr_shares)
+{
+	int on = 1;
+
+	if (bind_is_unix(b))
+		return 0;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
+		return -errno;
+	if (nr_shares > 1 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)))
+		return -errno;
+	/* Inherited by every connection (tcp(7)). */
+	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
+		return -errno;
+	/* [::] listens for IPv6 only: 0.0.0.0 is an address of its own. */
+	if (b->addr.any.sa_family == AF_INET6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)))
+		return -errno;
+	return 0;
+}
+
+int bind_listen(const struct bind *b, u32 nr_shares)
+{
+	int fd = socket(b->addr.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err;
+
+	if (fd < 0)
+		return -errno;
+	err = set_options(fd, b, nr_shares);
+	if (err)
+		goto err_close;
+	if (bind_is_unix(b))
+		unlink_stale(b);
+	if (bind(fd, &b->addr.any, b->addr_len) || listen(fd, LISTEN_BACKLOG)) {
+		err = -errno;
+		goto err_close;
+	}
+	return fd;
+
+err_close:
+	close(fd);
+	return err;
+}
+
+void bind_unlink(const struct bind *b)
+{
+	if (bind_is_unix(b))
+		unlink(b->addr.un.sun_path);
+}

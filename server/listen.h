@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Addresses to listen on, and the sockets for them. The supervisor opens one
+ * socket per TCP address and worker (SO_REUSEPORT), one in all per Unix path.
+ */
+#ifndef HYPERION_SERVER_LISTEN_H
+#define HYPERION_SERVER_LISTEN_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "server/base.h"
+
+#define LISTEN_BACKLOG 4096 /* the kernel cuts it to net.core.somaxconn */
+
+struct bind {
+	char text[160]; /* as an operator writes it: tcp://127.0.0.1:9292, unix:///run/a.sock */
+	socklen_t addr_len;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+		struct sockaddr_un un;
+	} addr;
+};
+
+/*
+ * tcp://HOST:PORT with HOST an IPv4 or [IPv6] address or a name, unix:///PATH.
+ * 0 or -EINVAL; then @why says what is wrong.
+ */
+int bind_parse(const char *uri, struct bind *b, const char **why) __must_check;
+
+static inline bool bind_is_unix(const struct bind *b)
+{
+	return b->addr.any.sa_family == AF_UNIX;
+}
+
+/*
+ * A listening socket, or -errno. @nr_shares > 1: with SO_REUSEPORT. A stale
+ * Unix socket (nobody listens any more) is replaced.
+ */
+int bind_listen(const struct bind *b, u32 nr_shares) __must_check;
+
+/* Removes the path of a Unix socket. */
+void bind_unlink(const struct bind *b);
+
+#endif

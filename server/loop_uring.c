@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The loop on io_uring: multishot accept and receive, one ring of receive
+ * buffers, one enter per batch. DEFER_TASKRUN is not only for speed: without
+ * it the kernel drains the accept queue by itself, and connections that wait
+ * in the ring die with the process.
+ */
+#include <fcntl.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "server/fail.h"
+#include "server/loop_backend.h"
+#include "server/slab.h"
+
+#define ENTRIES 1024u
+#define CQ_ENTRIES 4096u
+#define NR_BUFFERS 1024u
+#define BUFFER_LEN 4096u
+#define BUFFER_GROUP 0
+#define MAX_PIECES 64
+
+#define RING_FLAGS                                                                                 \
+	(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN |     \
+	 IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL)
+
+#define OP_IGNORE 0 /* its completion says nothing: cancel, close */
+
+/* A send in several pieces needs these until it is complete. */
+struct gather {
+	struct msghdr msg;
+	struct iovec iov[MAX_PIECES];
+};
+
+struct uring {
+	struct io_uring ring;
+	struct io_uring_buf_ring *buf_ring;
+	size_t buf_ring_len;
+	char *buffers;
+	size_t buffers_len;
+	u32 nr_buffers, buffer_len;
+	struct slab gathers;
+};
+
+static struct uring *uring_of(struct loop *l)
+{
+	return l->priv;
+}
+
+static int buffers_init(struct uring *u, const struct loop_config *config)
+{
+	struct io_uring_buf_reg reg = { .bgid = BUFFER_GROUP };
+	int err;
+
+	u->nr_buffers = config->nr_buffers ? config->nr_buffers : NR_BUFFERS;
+	u->buffer_len = config->buffer_len ? config->buffer_len : BUFFER_LEN;
+	u->buf_ring_len = u->nr_buffers * sizeof(struct io_uring_buf);
+	u->buffers_len = (size_t)u->nr_buffers * u->buffer_len;
+	u->buf_ring = mmap(NULL, u->buf_ring_len, PROT_READ | PROT_WRITE,
+			   MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+	if (u->buf_ring == MAP_FAILED)
+		return -errno;
+	u->buffers = mmap(NULL, u->buffers_len, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE,
+			  -1, 0);
+	if (u->buffers == MAP_FAILED) {
+		err = -errno;
+		goto err_ring;
+	}
+	reg.ring_addr = (u64)(uintptr_t)u->buf_ring;
+	reg.ring_entries = u->nr_buffers;
+	err = io_uring_register_buf_ring(&u->ring, &reg, 0);
+	if (err)
+		goto err_buffers;
+	io_uring_buf_ring_init(u->buf_ring);
+	for (u32 i = 0; i < u->nr_buffers; i++)
+		io_uring_buf_ring_add(u->buf_ring, u->buffers + (size_t)i * u->buffer_len,
+				      u->buffer_len, (u16)i, io_uring_buf_ring_mask(u->nr_buffers),
+				      (int)i);
+	io_uring_buf_ring_advance(u->buf_ring, (int)u->nr_buffers);
+	return 0;
+
+err_buffers:
+	munmap(u->buffers, u->buffers_len);
+err_ring:
+	munmap(u->buf_ring, u->buf_ring_len);
+	return err;
+}
+
+static int ring_init(struct io_uring *ring, u32 entries)
+{
+	struct io_uring_params params = { .flags = RING_FLAGS, .cq_entries = CQ_ENTRIES };
+
+	return io_uring_queue_init_params(entries, ring, &params);
+}
+
+static int uring_init(struct loop *l, const struct loop_config *config)
+{
+	struct uring *u = mem_zalloc(sizeof(*u));
+	int err;
+
+	if (!u)
+		return -ENOMEM;
+	err = ring_init(&u->ring, config->entries ? config->entries : ENTRIES);
+	if (err)
+		goto err_free;
+	/* A child of the app must not keep our ring and its sockets alive. */
+	err = io_uring_ring_dontfork(&u->ring);
+	if (!err)
+		err = buffers_init(u, config);
+	if (err)
+		goto err_ring;
+	io_uring_register_ring_fd(&u->ring); /* saves a look-up per enter; older kernels: fine */
+	slab_init(&u->gathers, sizeof(struct gather), 16);
+	l->priv = u;
+	return 0;
+
+err_ring:
+	io_uring_queue_exit(&u->ring);
+err_free:
+	free(u);
+	return err;
+}
+
+static void uring_fini(struct loop *l)
+{
+	struct uring *u = uring_of(l);
+
+	io_uring_queue_exit(&u->ring);
+	munmap(u->buffers, u->buffers_len);
+	munmap(u->buf_ring, u->buf_ring_len);
+	slab_fini(&u->gathers);
+	free(u);
+}
+
+int loop_probe_uring(const char **why)
+{
+	const struct loop_config config = { .kind = LOOP_URING, .entries = 8, .nr_buffers = 8 };
+	struct loop *l;
+	int err = loop_new(&l, &config);
+
+	switch (err) {
+	case 0:
+		loop_free(l);
+		return 0;
+	case -EPERM:
+		*why = "refused: sysctl kernel.io_uring_disabled is set or a seccomp filter "
+		       "forbids io_uring_setup";
+		break;
+	case -ENOSYS:
+		*why = "refused: the kernel is built without io_uring or a seccomp filter hides it";
+		break;
+	case -EINVAL:
+		*why = "the kernel lacks a part of it that is needed (Linux 6.1 has all)";
+		break;
+	case -ENOMEM:
+		*why = "no memory for the ring: RLIMIT_MEMLOCK (ulimit -l) may be too low";
+		break;
+	default:
+		*why = strerror(-err);
+		break;
+	}
+	return err;
+}
+
+static struct io_uring_sqe *get_sqe(struct uring *u)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+	while (unlikely(!sqe)) {
+		/* Full: hand over what is there. EBUSY/EAGAIN pass by themselves. */
+		io_uring_submit(&u->ring);
+		sqe = io_uring_get_sqe(&u->ring);
+	}
+	return sqe;
+}
+
+static void start(struct io_uring_sqe *sqe, struct io *io, u8 op)
+{
+	io_uring_sqe_set_data64(sqe, io_name(io, op));
+	io->inflight |= op;
+}
+
+static int uring_add(struct loop *l, struct io *io, bool plain)
+{
+	(void)l;
+	(void)io;
+	(void)plain;
+	return 0;
+}
+
+static void uring_remove(struct loop *l, struct io *io)
+{
+	(void)l;
+	(void)io;
+}
+
+static void uring_close(struct loop *l, struct io *io)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
+
+	io_uring_prep_close(sqe, io->fd);
+	io_uring_sqe_set_data64(sqe, OP_IGNORE);
+	io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+}
+
+static void uring_accept(struct loop *l, struct io *io)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
+
+	io_uring_prep_multishot_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC);
+	start(sqe, io, IO_ACCEPT);
+}
+
+static void uring_recv(struct loop *l, struct io *io)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
+
+	io_uring_prep_recv_multishot(sqe, io->fd, NULL, 0, 0);
+	io_uring_sqe_set_flags(sqe, IOSQE_BUFFER_SELECT);
+	sqe->buf_group = BUFFER_GROUP;
+	start(sqe, io, IO_RECV);
+}
+
+static bool uring_stop(struct loop *l, struct io *io, u8 op)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
+
+	io_uring_prep_cancel64(sqe, io_name(io, op), 0);
+	io_uring_sqe_set_data64(sqe, OP_IGNORE);
+	io->stopping = true;
+	return false;
+}
+
+static bool uring_cancel(struct loop *l, struct io *io)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
+
+	io_uring_prep_cancel_fd(sqe, io->fd, IORING_ASYNC_CANCEL_ALL);
+	io_uring_sqe_set_data64(sqe, OP_IGNORE);
+	return false;
+}
+
+static ssize_t uring_send(struct loop *l, struct io *io, const struct iovec *iov, int nr, bool more)
+{
+	struct uring *u = uring_of(l);
+	int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+	struct io_uring_sqe *sqe;
+	struct gather *g;
+
+	if (nr == 1) {
+		sqe = get_sqe(u);
+		io_uring_prep_send(sqe, io->fd, iov->iov_base, iov->iov_len, flags);
+		start(sqe, io, IO_SEND);
+		return -EINPROGRESS;
+	}
+	g = slab_alloc(&u->gathers);
+	if (!g)
+		return -ENOMEM;
+	nr = min(nr, MAX_PIECES);
+	memcpy(g->iov, iov, (size_t)nr * sizeof(*iov));
+	g->msg = (struct msghdr){ .msg_iov = g->iov, .msg_iovlen = (size_t)nr };
+	io->gather = g;
+	sqe = get_sqe(u);
+	io_uring_prep_sendmsg(sqe, io->fd, &g->msg, (u32)flags);
+	start(sqe, io, IO_SEND);
+	return -EINPROGRESS;
+}
+
+static int uring_poll(struct loop *l, struct io *io, int events)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
+
+	io_uring_prep_poll_add(sqe, io->fd, (u32)events);
+	start(sqe, io, IO_POLL);
+	return -EINPROGRESS;
+}
+
+static ssize_t uring_write(struct loop *l, struct io *io, const void *p, size_t len)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
+
+	io_uring_prep_write(sqe, io->fd, p, (u32)min(len, (size_t)INT32_MAX), (u64)-1);
+	start(sqe, io, IO_WRITE);
+	return -EINPROGRESS;
+}
+
+static ssize_t uring_splice(struct loop *l, struct io *io, int fd_in, s64 off, size_t len)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
+
+	io_uring_prep_splice(sqe, fd_in, off, io->fd, -1, (u32)min(len, (size_t)INT32_MAX),
+			     SPLICE_F_MOVE);
+	start(sqe, io, IO_SPLICE);
+	return -EINPROGRESS;
+}
+
+static int uring_wait(struct loop *l, s64 timeout_ns)
+{
+	struct uring *u = uring_of(l);
+	struct __kernel_timespec ts = { timeout_ns / (s64)NSEC_PER_SEC,
+					timeout_ns % (s64)NSEC_PER_SEC };
+	struct io_uring_cqe *cqe;
+	int err;
+
+	if (timeout_ns < 0)
+		err = io_uring_submit_and_wait(&u->ring, 1);
+	else if (timeout_ns == 0)
+		err = io_uring_submit_and_get_events(&u->ring);
+	else
+		err = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
+	/* EBUSY: completions have to be taken first, which is what comes next. */
+	if (err >= 0 || err == -ETIME || err == -EINTR || err == -EBUSY || err == -EAGAIN)
+		return 0;
+	return err;
+}
+
+/* Is it still there, and does it not yet receive or accept again, or close? */
+static bool resting(struct loop *l, struct io *io, u64 name, u8 op)
+{
+	return io_of(l, name) == io && !io->cancelled && !(io->inflight & op);
+}
+
+static void accepted(struct loop *l, struct io *io, int res, bool more)
+{
+	bool stopped = !more && io->stopping;
+	u64 name = io_name(io, 0);
+
+	if (!more) {
+		io->inflight &= (u8)~IO_ACCEPT;
+		io->stopping = false;
+	}
+	if (res >= 0 || more) {
+		io->ops->accepted(io, res);
+		if (more || !resting(l, io, name, IO_ACCEPT))
+			return;
+	}
+	if (stopped)
+		io->ops->accepted(io, -ECANCELED);
+	else if (res >= 0 || res == -ECONNABORTED || res == -EPROTO)
+		uring_accept(l, io); /* one connection's error ends the multishot, too */
+	else
+		io->ops->accepted(io, res);
+}
+
+static void received(struct loop *l, struct io *io, const char *p, int res, bool more)
+{
+	bool stopped = !more && io->stopping;
+	u64 name = io_name(io, 0);
+
+	if (!more) {
+		io->inflight &= (u8)~IO_RECV;
+		io->stopping = false;
+	}
+	if (likely(res > 0)) {
+		io->ops->received(io, p, res);
+		if (likely(more) || !resting(l, io, name, IO_RECV))
+			return;
+	}
+	if (stopped)
+		io->ops->received(io, NULL, -ECANCELED);
+	else if (res > 0 || res == -ENOBUFS)
+		uring_recv(l, io); /* buffers come back with the end of this batch */
+	else
+		io->ops->received(io, NULL, res);
+}
+
+static void complete(struct loop *l, struct io *io, u8 op, int res, const char *p, bool more)
+{
+	struct uring *u = uring_of(l);
+
+	if (op == IO_SEND && io->gather) {
+		slab_free(&u->gathers, io->gather);
+		io->gather = NULL;
+	}
+	if (unlikely(io->cancelled)) {
+		if (op == IO_ACCEPT && res >= 0)
+			close(res);
+		if (!more) {
+			io->inflight &= (u8)~op;
+			io->stopping = false;
+		}
+		if (!io->inflight) {
+			io->cancelled = false;
+			io->ops->quiet(io);
+		}
+		return;
+	}
+	switch (op) {
+	case IO_ACCEPT:
+		accepted(l, io, res, more);
+		return;
+	case IO_RECV:
+		received(l, io, p, res, more);
+		return;
+	default:
+		break;
+	}
+	io->inflight &= (u8)~op;
+	switch (op) {
+	case IO_SEND:
+		io->ops->sent(io, res);
+		break;
+	case IO_POLL:
+		io->ops->ready(io, res < 0 ? POLLERR : res);
+		break;
+	case IO_WRITE:
+		io->ops->wrote(io, res);
+		break;
+	case IO_SPLICE:
+		io->ops->spliced(io, res);
+		break;
+	default:
+		break;
+	}
+}
+
+static u32 uring_dispatch(struct loop *l)
+{
+	struct uring *u = uring_of(l);
+	struct io_uring_cqe *cqe;
+	u32 head, n = 0;
+	int nr_back = 0;
+
+	io_uring_for_each_cqe(&u->ring, head, cqe)
+	{
+		u64 name = cqe->user_data;
+		u8 op = (u8)(name >> 56);
+		u32 flags = cqe->flags;
+		int res = cqe->res;
+		char *p = NULL;
+		u16 id = 0;
+		struct io *io;
+
+		/* Given back first: a callback that fills the submission queue needs room here. */
+		io_uring_cq_advance(&u->ring, 1);
+		n++;
+		if (flags & IORING_CQE_F_BUFFER) {
+			id = (u16)(flags >> IORING_CQE_BUFFER_SHIFT);
+			p = u->buffers + (size_t)id * u->buffer_len;
+		}
+		io = op == OP_IGNORE ? NULL : io_of(l, name);
+		if (likely(io))
+			complete(l, io, op, res, p, flags & IORING_CQE_F_MORE);
+		else if (op == IO_ACCEPT && res >= 0)
+			close(res);
+		if (p)
+			io_uring_buf_ring_add(u->buf_ring, p, u->buffer_len, id,
+					      io_uring_buf_ring_mask(u->nr_buffers), nr_back++);
+	}
+	io_uring_buf_ring_advance(u->buf_ring, nr_back);
+	return n;
+}
+
+const struct loop_backend loop_uring = {
+	.name = "io_uring",
+	.init = uring_init,
+	.fini = uring_fini,
+	.add = uring_add,
+	.remove = uring_remove,
+	.close = uring_close,
+	.accept = uring_accept,
+	.recv = uring_recv,
+	.stop = uring_stop,
+	.send = uring_send,
+	.poll = uring_poll,
+	.write = uring_write,
+	.splice = uring_splice,
+	.cancel = uring_cancel,
+	.wait = uring_wait,
+	.dispatch = uring_dispatch,
+};

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A link is one connection as a protocol sees it: bytes in, bytes out, and a
+ * few wishes (pause, wait until, close) that its owner grants. It knows no
+ * socket, so a test can build one.
+ *
+ * The owner calls input, eof, timeout, output and shutdown, one at a time, and
+ * after each looks at the flags, the deadline and the output queue.
+ */
+#ifndef HYPERION_SERVER_PROTO_H
+#define HYPERION_SERVER_PROTO_H
+
+#include "server/base.h"
+#include "server/http.h"
+#include "server/outq.h"
+
+struct link;
+
+struct proto {
+	const char *name;
+	size_t state_len; /* <= LINK_STATE_LEN */
+
+	void (*open)(struct link *l);
+
+	/*
+	 * Returns how many of the bytes it took. The rest is offered again, with
+	 * what came behind it, unless LINK_PAUSED is set: then the owner waits
+	 * until that is cleared.
+	 */
+	size_t (*input)(struct link *l, const char *p, size_t len);
+
+	/* The peer will send no more. */
+	void (*eof)(struct link *l);
+
+	/* The deadline has passed. */
+	void (*timeout)(struct link *l);
+
+	/* Output has drained below limits->max_out_bytes. */
+	void (*output)(struct link *l);
+
+	/* The server stops: finish what was begun, then LINK_CLOSE. */
+	void (*shutdown)(struct link *l);
+
+	/* The connection is gone: give up requests; the queue is dropped next. */
+	void (*close)(struct link *l);
+};
+
+enum link_flag {
+	LINK_PAUSED = 1 << 0, /* takes no input for now */
+	LINK_CLOSE = 1 << 1, /* close once the output queue is empty */
+	LINK_LINGER = 1 << 2, /* ... but first let the peer finish, or it loses our answer */
+	LINK_EOF = 1 << 3, /* the peer has finished */
+};
+
+#define LINK_STATE_LEN 160u
+
+struct link {
+	const struct proto *proto;
+	struct http *http;
+	u32 flags;
+	u64 deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
+	struct outq out;
+	_Alignas(16) char state[LINK_STATE_LEN];
+};
+
+static inline void link_open(struct link *l, const struct proto *proto, struct http *http)
+{
+	l->proto = proto;
+	l->http = http;
+	l->flags = 0;
+	l->deadline_ns = 0;
+	outq_init(&l->out, &http->out);
+	proto->open(l);
+}
+
+static inline void link_close(struct link *l)
+{
+	l->proto->close(l);
+	outq_drop(&l->out);
+}
+
+#endif

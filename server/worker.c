@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/worker.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/access_log.h"
+#include "server/conn.h"
+#include "server/control.h"
+#include "server/h1.h"
+#include "server/log.h"
+#include "server/loop.h"
+#include "server/route.h"
+#include "server/wheel.h"
+
+#define ACCEPT_RETRY_MS 100 /* after running out of descriptors or memory */
+
+enum worker_state {
+	WORKER_SERVING,
+	WORKER_DRAINING, /* no new connections; the others finish */
+	WORKER_STOPPING, /* connections are being cut */
+};
+
+struct listener {
+	struct io io;
+	struct worker *worker;
+	bool open;
+};
+
+struct worker {
+	u32 id;
+	const struct conf *conf;
+	enum worker_state state;
+	bool accept_paused; /* until accept_timer */
+	struct loop *loop;
+	struct route_table *routes;
+	struct http http;
+	struct wheel wheel;
+	struct conns conns;
+	struct listener listeners[MAX_BINDS];
+	struct io control;
+	struct timer accept_timer, drain_timer;
+	struct access_log log;
+	struct io log_io;
+};
+
+static void update_clock(struct worker *w)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	w->http.now_ns = (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+	clock_gettime(CLOCK_REALTIME_COARSE, &ts);
+	date_set(&w->http.date, (u64)ts.tv_sec);
+}
+
+static u64 now_ms(const struct worker *w)
+{
+	return w->http.now_ns / NSEC_PER_MSEC;
+}
+
+/* What still waits in the queue would be reset by the close. */
+static void close_listener(struct listener *lis)
+{
+	struct worker *w = lis->worker;
+	int fd;
+
+	while (w->state == WORKER_DRAINING &&
+	       (fd = accept4(lis->io.fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		if (conn_open(&w->conns, fd, &h1_proto))
+			log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
+				    w->id);
+	loop_close(w->loop, &lis->io);
+	lis->open = false;
+}
+
+/* Accepting follows the worker's state. */
+static void update_listener(struct listener *lis)
+{
+	struct worker *w = lis->worker;
+	bool armed = lis->io.inflight & IO_ACCEPT;
+	bool want = w->state == WORKER_SERVING && !w->accept_paused &&
+		    w->conns.nr < w->conf->max_connections;
+
+	if (!lis->open)
+		return;
+	if (want && !armed)
+		loop_accept(w->loop, &lis->io);
+	else if (!want && armed)
+		armed = !loop_accept_stop(w->loop, &lis->io);
+	if (w->state != WORKER_SERVING && !armed)
+		close_listener(lis);
+}
+
+static void update_listeners(struct worker *w)
+{
+	for (u32 i = 0; i < w->conf->nr_binds; i++)
+		update_listener(&w->listeners[i]);
+}
+
+static void accept_failed(struct listener *lis, int err)
+{
+	struct worker *w = lis->worker;
+
+	if (err == -ECONNABORTED || err == -EPROTO)
+		return;
+	log_limited(LOG_LEVEL_ERROR, "worker: accept failed: %s worker=%u connections=%u",
+		    strerror(-err), w->id, w->conns.nr);
+	w->accept_paused = true;
+	wheel_add(&w->wheel, &w->accept_timer, now_ms(w) + ACCEPT_RETRY_MS);
+}
+
+static void listener_accepted(struct io *io, int fd)
+{
+	struct listener *lis = container_of(io, struct listener, io);
+	struct worker *w = lis->worker;
+
+	if (fd < 0) {
+		if (fd != -ECANCELED)
+			accept_failed(lis, fd);
+		update_listener(lis);
+		return;
+	}
+	if (conn_open(&w->conns, fd, &h1_proto))
+		log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u", w->id);
+	if (unlikely(w->conns.nr >= w->conf->max_connections))
+		update_listeners(w);
+}
+
+static void accept_again(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, accept_timer);
+
+	w->accept_paused = false;
+	update_listeners(w);
+}
+
+static void conn_closed(struct conns *cs)
+{
+	struct worker *w = container_of(cs, struct worker, conns);
+
+	if (unlikely(cs->nr + 1 == w->conf->max_connections))
+		update_listeners(w);
+}
+
+static void stop(struct worker *w)
+{
+	if (w->state == WORKER_STOPPING)
+		return;
+	w->state = WORKER_STOPPING;
+	update_listeners(w);
+	conns_close(&w->conns);
+}
+
+static void drain(struct worker *w)
+{
+	if (w->state != WORKER_SERVING)
+		return;
+	w->state = WORKER_DRAINING;
+	w->http.draining = true;
+	update_listeners(w);
+	conns_shutdown(&w->conns);
+	wheel_add(&w->wheel, &w->drain_timer, now_ms(w) + w->conf->graceful_timeout_ms);
+}
+
+static void drained_too_long(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, drain_timer);
+
+	log_warn("worker: graceful_timeout is over, cutting connections worker=%u connections=%u",
+		 w->id, w->conns.nr);
+	stop(w);
+}
+
+static void control_ready(struct io *io, int revents)
+{
+	struct worker *w = container_of(io, struct worker, control);
+	enum control_word word;
+	int n;
+
+	(void)revents;
+	while ((n = control_recv(io->fd, &word)) > 0) {
+		if (word == CONTROL_DRAIN)
+			drain(w);
+		else if (word == CONTROL_STOP)
+			stop(w);
+	}
+	if (n == -EAGAIN && loop_poll(w->loop, io, POLLIN) == -EINPROGRESS)
+		return;
+	/* The supervisor is gone: nobody will replace or stop us. */
+	drain(w);
+}
+
+static void request_done(struct http *http, struct req *r)
+{
+	access_log_add(&container_of(http, struct worker, http)->log, r);
+}
+
+static void flush_log(struct worker *w)
+{
+	while (!w->log_io.inflight) {
+		struct view v = access_log_next(&w->log);
+		ssize_t n;
+
+		if (!v.len)
+			return;
+		n = loop_write(w->loop, &w->log_io, v.p, v.len);
+		if (n == -EINPROGRESS)
+			return;
+		if (n == -EAGAIN) {
+			/* A full pipe: look again when it has room. */
+			if (loop_poll(w->loop, &w->log_io, POLLOUT) != -EINPROGRESS)
+				access_log_written(&w->log, v.len);
+			return;
+		}
+		/* A log that cannot be written is thrown away, requests go on. */
+		access_log_written(&w->log, n < 0 ? v.len : (size_t)n);
+	}
+}
+
+static void log_wrote(struct io *io, ssize_t n)
+{
+	struct worker *w = container_of(io, struct worker, log_io);
+
+	access_log_written(&w->log, n < 0 ? w->log.write_len : (size_t)n);
+}
+
+static void log_ready(struct io *io, int revents)
+{
+	(void)io; /* the flush behind this batch writes */
+	(void)revents;
+}
+
+static const struct io_ops listener_ops = { .accepted = listener_accepted };
+static const struct io_ops control_ops = { .ready = control_ready };
+static const struct io_ops log_ops = { .wrote = log_wrote, .ready = log_ready };
+
+static int add_constant(struct worker *w, struct view path, struct view body)
+{
+	struct handler *h = handler_constant(200, VIEW("text/plain"), VIEW(""), body);
+
+	return h ? route_add(w->routes, METHOD_GET, path, h) : -ENOMEM;
+}
+
+static int init_routes(struct worker *w)
+{
+	int err;
+
+	w->routes = route_table_new();
+	if (!w->routes)
+		return -ENOMEM;
+	err = add_constant(w, VIEW("/-/health"), VIEW("OK\n"));
+	for (u32 i = 0; !err && i < w->conf->nr_constants; i++) {
+		const struct conf_constant *c = &w->conf->constants[i];
+
+		err = add_constant(w, (struct view){ c->path, c->path_len }, view_of(c->body));
+	}
+	return err;
+}
+
+static int init_log(struct worker *w)
+{
+	enum access_format format = ACCESS_JSON;
+	int err;
+
+	if (!w->conf->log_requests)
+		return 0;
+	if (w->conf->log_format == LOG_FORMAT_TEXT ||
+	    (w->conf->log_format == LOG_FORMAT_AUTO && isatty(STDOUT_FILENO)))
+		format = ACCESS_TEXT;
+	err = access_log_init(&w->log, format, w->id);
+	if (!err)
+		err = loop_add_plain(w->loop, &w->log_io, STDOUT_FILENO, &log_ops);
+	if (err)
+		return err;
+	w->http.keep_views = true;
+	w->http.done = request_done;
+	return 0;
+}
+
+static int init_listeners(struct worker *w, const int *fds)
+{
+	for (u32 i = 0; i < w->conf->nr_binds; i++) {
+		struct listener *lis = &w->listeners[i];
+		int err = loop_add(w->loop, &lis->io, fds[i], &listener_ops);
+
+		if (err)
+			return err;
+		lis->worker = w;
+		lis->open = true;
+		loop_accept(w->loop, &lis->io);
+	}
+	return 0;
+}
+
+static int init(struct worker *w, const struct worker_params *params)
+{
+	struct loop_config config = { .kind = params->backend == WORKER_URING ? LOOP_URING
+									      : LOOP_EPOLL };
+	int err = init_routes(w);
+
+	if (err)
+		return err;
+	err = loop_new(&w->loop, &config);
+	if (err)
+		return err;
+	http_init(&w->http, &w->conf->limits, w->routes);
+	update_clock(w);
+	wheel_init(&w->wheel, now_ms(w));
+	conns_init(&w->conns, w->loop, &w->http, &w->wheel);
+	w->conns.closed = conn_closed;
+	timer_init(&w->accept_timer, accept_again);
+	timer_init(&w->drain_timer, drained_too_long);
+	err = loop_add_plain(w->loop, &w->control, params->control_fd, &control_ops);
+	if (!err && loop_poll(w->loop, &w->control, POLLIN) != -EINPROGRESS)
+		err = -EIO;
+	if (!err)
+		err = init_log(w);
+	return err ? err : init_listeners(w, params->listeners);
+}
+
+static s64 time_to_wait(const struct worker *w)
+{
+	s64 ms = wheel_next(&w->wheel);
+	u64 at;
+
+	if (ms < 0)
+		return -1;
+	at = (w->wheel.now_ms + (u64)ms) * NSEC_PER_MSEC;
+	return at > w->http.now_ns ? (s64)(at - w->http.now_ns) : 0;
+}
+
+static bool finished(const struct worker *w)
+{
+	if (w->state == WORKER_SERVING || w->conns.nr)
+		return false;
+	for (u32 i = 0; i < w->conf->nr_binds; i++)
+		if (w->listeners[i].open)
+			return false;
+	return w->state == WORKER_STOPPING || !w->log_io.inflight;
+}
+
+static int serve(struct worker *w)
+{
+	while (!finished(w)) {
+		int err = loop_wait(w->loop, time_to_wait(w));
+
+		if (err) {
+			log_error("worker: the loop failed: %s worker=%u", strerror(-err), w->id);
+			return 1;
+		}
+		update_clock(w);
+		loop_dispatch(w->loop);
+		wheel_advance(&w->wheel, now_ms(w));
+		conns_flush(&w->conns);
+		if (w->http.keep_views)
+			flush_log(w);
+	}
+	return 0;
+}
+
+static void fini(struct worker *w)
+{
+	/* What is still in flight ends with the ring, before its memory goes. */
+	loop_free(w->loop);
+	conns_fini(&w->conns);
+	http_fini(&w->http);
+	access_log_fini(&w->log);
+	route_table_free(w->routes);
+	free(w);
+}
+
+int worker_run(const struct worker_params *params)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	int err = -ENOMEM, status;
+
+	if (w) {
+		w->id = params->id;
+		w->conf = params->conf;
+		err = init(w, params);
+	}
+	if (err) {
+		log_error("worker: cannot start: %s worker=%u", strerror(-err), params->id);
+		return 1;
+	}
+	control_send(params->control_fd, CONTROL_READY);
+	status = serve(w);
+	if (status == 0)
+		fini(w); /* so that a sanitizer sees what is left; a failed one just exits */
+	return status;
+}
