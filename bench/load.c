@@ -402,5 +402,7 @@ int main(int argc, char **argv)
 		run_hold(&l);
 	else
 		run_loop(&l);
+	free(l.clients[0].head);
+	free(l.clients);
 	return l.errors ? 1 : 0;
 }

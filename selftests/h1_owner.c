@@ -98,29 +98,43 @@ void owner_fini(struct owner *o)
 	*o = (struct owner){ 0 };
 }
 
-/* Gives the link what it has not taken; false when there is no point in asking again. */
-static bool offer(struct owner *o)
+static char *copy_of(const struct owner *o, size_t len)
+{
+	char *p = o->pending.p;
+
+	if (o->copy == COPY_TO_GUARD)
+		return guard_copy(p, len);
+	if (o->copy == COPY_NONE)
+		return p;
+	p = malloc(len);
+	INSIST(p);
+	return memcpy(p, o->pending.p, len);
+}
+
+/* Gives the link what it has not taken. */
+static void offer(struct owner *o)
 {
 	size_t len = o->pending.len, n;
 	char *p;
 
 	if (o->closed || !len || o->link->flags & LINK_PAUSED)
-		return false;
-	p = o->plain_input ? o->pending.p : guard_copy(o->pending.p, len);
+		return;
+	p = copy_of(o, len);
 	o->nr_inputs++;
 	n = o->link->proto->input(o->link, p, len);
-	if (!o->plain_input)
+	if (o->copy == COPY_TO_GUARD)
 		guard_free(p, len);
+	else if (o->copy == COPY_TO_HEAP)
+		free(p);
 	INSIST(n <= len);
 	bytes_take(&o->pending, n);
 	if (o->link->flags & LINK_PAUSED) {
 		/* Only what will drain may stop it, or it would be for ever. */
 		INSIST(outq_len(&o->link->out) >= o->limits.max_out_bytes);
-		return false;
+		return;
 	}
 	/* It may wait for the rest of a head, but not for more than a head. */
 	INSIST(o->pending.len <= o->limits.max_header_bytes);
-	return false;
 }
 
 size_t owner_send(struct owner *o, size_t max)

@@ -26,6 +26,13 @@ struct owner_done {
 	bool sent;
 };
 
+/* In what the link is given its input. */
+enum owner_copy {
+	COPY_TO_GUARD, /* ends at a guard page */
+	COPY_TO_HEAP, /* cheaper, for ASan to watch */
+	COPY_NONE, /* as it lies */
+};
+
 struct owner {
 	struct limits limits; /* may be changed until the link has seen a byte */
 	struct http http;
@@ -37,7 +44,7 @@ struct owner {
 	bool stopped; /* the peer reads nothing: nothing is sent */
 	bool eof_waits; /* the peer has finished, but the link is paused */
 	bool closed;
-	bool plain_input; /* give input as it is, not copied to a guard page */
+	enum owner_copy copy;
 	u64 nr_inputs, nr_sends, nr_timeouts;
 	u64 nr_done;
 	struct owner_done done[OWNER_NR_DONE]; /* the first of them */

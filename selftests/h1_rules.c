@@ -72,7 +72,8 @@ char *h1_rule_input(const struct h1_rule *rule, size_t *len)
 
 	if (!buf)
 		abort();
-	p = mempcpy(p, rule->in.p, rule->in.len);
+	if (rule->in.len)
+		p = mempcpy(p, rule->in.p, rule->in.len);
 	for (u32 i = 0; i < rule->nr_fill; i++)
 		p = mempcpy(p, rule->fill, n);
 	if (rule->tail.len)
@@ -148,7 +149,7 @@ static u32 nr_wanted(const struct h1_rule *rule)
 
 const char *h1_rule_check(const struct h1_rule *rule, struct view out)
 {
-	const char *p = out.p, *end = p + out.len, *wrong;
+	const char *p = out.len ? out.p : "", *end = p + out.len, *wrong;
 	u32 nr = nr_wanted(rule);
 
 	for (u32 i = 0; i < nr; i++) {

@@ -14,7 +14,7 @@ struct h1_want {
 	int status; /* 0: no more of them */
 	const char *body; /* NULL: any; but of a refusal always "<status> ..." and short */
 	const char *has, *lacks; /* field lines, or names alone; '|' between them */
-	u64 took; /* bytes of body that came with the request */
+	u64 took; /* bytes of body that came with the request; of a refused one 0 = any */
 	bool head_only; /* the request was HEAD */
 };
 

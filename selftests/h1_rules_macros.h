@@ -14,27 +14,27 @@
 /* Answers. */
 #define ROOT                                                                                       \
 	{                                                                                          \
-		200, "root\n"                                                                      \
+		.status = 200, .body = "root\n"                                                    \
 	}
 #define ONE                                                                                        \
 	{                                                                                          \
-		200, "one\n"                                                                       \
+		.status = 200, .body = "one\n"                                                     \
 	}
 #define TWO                                                                                        \
 	{                                                                                          \
-		200, "two\n"                                                                       \
+		.status = 200, .body = "two\n"                                                     \
 	}
 #define BIG                                                                                        \
 	{                                                                                          \
-		200, .has = "content-length: 5000"                                                 \
+		.status = 200, .has = "content-length: 5000"                                       \
 	}
 #define POSTED(bytes)                                                                              \
 	{                                                                                          \
-		200, "posted\n", .took = (bytes)                                                   \
+		.status = 200, .body = "posted\n", .took = (bytes)                                 \
 	}
 #define CONTINUE                                                                                   \
 	{                                                                                          \
-		100, .lacks = "date|content-length"                                                \
+		.status = 100, .lacks = "date|content-length"                                      \
 	}
 
 /* Answered, and the connection takes another request. */
@@ -55,7 +55,8 @@
 		}                                                                                  \
 	}
 /* Refused with a short text, closed, and what stands behind is no request any more. */
-#define REFUSED(rule, code, input) CLOSES(rule, input GET("/1"), { code, .lacks = "x-route" })
+#define REFUSED(rule, code, input)                                                                 \
+	CLOSES(rule, input GET("/1"), { .status = code, .lacks = "x-route" })
 /* The same after a time in which nothing came. */
 #define STALLS(rule, input, ...)                                                                   \
 	{                                                                                          \

@@ -60,6 +60,8 @@ void *arena_alloc_slow(struct arena *a, size_t len)
 	struct arena_chunk *c;
 	bool alone;
 
+	if (len == 0)
+		return arena_alloc(a, 1);
 	if (n < len || __builtin_add_overflow(n, sizeof(*c), &whole))
 		return NULL;
 	alone = whole > ARENA_CHUNK_LEN;
@@ -79,13 +81,26 @@ void *arena_alloc_slow(struct arena *a, size_t len)
 	return c->bytes;
 }
 
+void *arena_rest(struct arena *a, u32 min, u32 *len)
+{
+	char *p = arena_alloc(a, min);
+
+	if (!p)
+		return NULL;
+	if (p + ((min + 15) & ~15u) == a->p)
+		a->p = a->end;
+	*len = a->p == a->end ? (u32)(a->end - p) : min;
+	return p;
+}
+
 int arena_copy(struct arena *a, struct view v, struct view *out)
 {
 	char *p = arena_alloc(a, v.len);
 
 	if (!p)
 		return -ENOMEM;
-	memcpy(p, v.p, v.len);
+	if (v.len)
+		memcpy(p, v.p, v.len);
 	*out = (struct view){ p, v.len };
 	return 0;
 }

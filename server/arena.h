@@ -38,17 +38,24 @@ static inline void arena_init(struct arena *a, struct arena_pool *pool)
 
 void *arena_alloc_slow(struct arena *a, size_t len) __must_check;
 
-/* @len bytes aligned for any type, or NULL. */
+/* @len bytes aligned for any type, or NULL. Not NULL for 0 bytes either. */
 static inline __must_check void *arena_alloc(struct arena *a, size_t len)
 {
 	size_t n = (len + 15) & ~(size_t)15;
 	char *p = a->p;
 
-	if (unlikely(n < len || n > (size_t)(a->end - p)))
+	/* One less than each: 0 is for the slow path, and so is a length that wrapped to it. */
+	if (unlikely(n - 1 >= (size_t)(a->end - p)))
 		return arena_alloc_slow(a, len);
 	a->p = p + n;
 	return p;
 }
+
+/*
+ * All that is left of the current chunk, at least @min bytes (of a fresh chunk
+ * if need be); NULL when memory is out. @len says how much it is.
+ */
+void *arena_rest(struct arena *a, u32 min, u32 *len) __must_check;
 
 /* A copy of @v in the arena; 0 or -ENOMEM. */
 int arena_copy(struct arena *a, struct view v, struct view *out) __must_check;

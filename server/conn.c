@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/conn.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,6 +15,7 @@
 #define LINGER_QUIET_MS 2000 /* without a byte: the peer has seen our answer */
 #define LINGER_MS 10000 /* in all */
 #define IN_MIN 1024u
+#define FILE_WINDOW (256 * KIB)
 
 static const struct io_ops conn_ops;
 
@@ -35,6 +39,12 @@ static void mark_dirty(struct conn *c)
 		list_add_tail(&c->dirty, &c->conns->dirty);
 }
 
+void conn_touch(struct conn *c)
+{
+	if (c->state == CONN_OPEN)
+		mark_dirty(c);
+}
+
 static void free_conn(struct conn *c)
 {
 	struct conns *cs = c->conns;
@@ -51,8 +61,8 @@ static void free_conn(struct conn *c)
 
 static void close_quiet(struct conn *c)
 {
-	/* Not before: the kernel may still read from queued memory. */
-	outq_drop(&c->link.out);
+	/* Not before: the kernel may still read from memory of the queue and its requests. */
+	link_close(&c->link);
 	loop_close(c->conns->loop, &c->io);
 	free_conn(c);
 }
@@ -64,7 +74,6 @@ static void close_conn(struct conn *c)
 	c->state = CONN_CLOSING;
 	wheel_del(c->conns->wheel, &c->timer);
 	list_del(&c->dirty);
-	c->link.proto->close(&c->link);
 	if (loop_cancel(c->conns->loop, &c->io))
 		close_quiet(c);
 }
@@ -153,6 +162,8 @@ int conn_open(struct conns *cs, int fd, const struct proto *proto)
 	cs->nr++;
 	cs->nr_accepted++;
 	link_open(&c->link, proto, cs->http);
+	c->link.idx = c->io.idx;
+	c->link.gen = c->io.gen;
 	loop_recv(cs->loop, &c->io);
 	arm_timer(c);
 	return 0;
@@ -162,6 +173,35 @@ err_slab:
 err_fd:
 	close(fd);
 	return err;
+}
+
+static u16 port_of(const struct sockaddr_storage *ss)
+{
+	if (ss->ss_family == AF_INET)
+		return ntohs(((const struct sockaddr_in *)ss)->sin_port);
+	return ss->ss_family == AF_INET6 ? ntohs(((const struct sockaddr_in6 *)ss)->sin6_port) : 0;
+}
+
+void conn_find_peer(struct link *l)
+{
+	struct conn *c = conn_of_link(l);
+	struct sockaddr_storage ss = { 0 };
+	socklen_t len = sizeof(ss);
+	struct peer *peer = &l->peer;
+
+	*peer = (struct peer){ .known = true };
+	if (getpeername(c->io.fd, (struct sockaddr *)&ss, &len))
+		return;
+	if (ss.ss_family == AF_INET)
+		inet_ntop(AF_INET, &((struct sockaddr_in *)&ss)->sin_addr, peer->text,
+			  sizeof(peer->text));
+	else if (ss.ss_family == AF_INET6)
+		inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&ss)->sin6_addr, peer->text,
+			  sizeof(peer->text));
+	peer->port = port_of(&ss);
+	len = sizeof(ss);
+	if (getsockname(c->io.fd, (struct sockaddr *)&ss, &len) == 0)
+		peer->server_port = port_of(&ss);
 }
 
 /* Keeps bytes that the protocol did not take. 0 or -ENOMEM. */
@@ -278,22 +318,49 @@ static void conn_sent(struct io *io, ssize_t n)
 	mark_dirty(c);
 }
 
-/* false: the connection is gone. */
-static bool send_some(struct conn *c)
+/*
+ * A file range leads the queue: it goes from the page cache to the socket
+ * without passing through here, a window at a time so that others have their
+ * turn. Like loop_send(), but 0 means that the file is shorter than it was.
+ */
+static ssize_t send_file(struct conn *c)
+{
+	const struct seg *s = c->link.out.head;
+	off_t off = (off_t)s->off;
+	ssize_t n = sendfile(c->io.fd, s->fd, &off, min(s->len, FILE_WINDOW));
+
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		return -errno;
+	if (n == 0)
+		return -ENODATA;
+	if (n > 0)
+		after_send(c, (u64)n);
+	return loop_wait_room(c->conns->loop, &c->io);
+}
+
+static ssize_t send_next(struct conn *c)
 {
 	struct iovec iov[MAX_PIECES];
 	struct outq *q = &c->link.out;
+	bool more;
+	int nr = outq_iov(q, iov, MAX_PIECES, &more);
 
-	while (!outq_empty(q) && !(c->io.inflight & IO_SEND)) {
-		bool more;
-		int nr = outq_iov(q, iov, MAX_PIECES, &more);
-		ssize_t n = 0;
+	if (nr)
+		return loop_send(c->conns->loop, &c->io, iov, nr, more);
+	return q->head && q->head->kind == SEG_FILE ? send_file(c) : 0;
+}
 
-		if (nr)
-			n = loop_send(c->conns->loop, &c->io, iov, nr, more);
+/* false: the connection is gone. */
+static bool send_some(struct conn *c)
+{
+	struct http *http = c->conns->http;
+
+	while (!outq_empty(&c->link.out) && !(c->io.inflight & IO_SEND)) {
+		ssize_t n = send_next(c);
+
 		if (n == -EINPROGRESS) {
-			c->send_deadline_ns = c->conns->http->now_ns +
-					      c->conns->http->limits->send_timeout_ms * NSEC_PER_MSEC;
+			c->send_deadline_ns =
+				http->now_ns + http->limits->send_timeout_ms * NSEC_PER_MSEC;
 			break;
 		}
 		if (n < 0) {

@@ -62,11 +62,17 @@ void conns_fini(struct conns *cs); /* needs nr == 0 */
 /* Takes the descriptor over, also on errors. */
 int conn_open(struct conns *cs, int fd, const struct proto *proto) __must_check;
 
+/* Its link changed outside of the loop's callbacks: the next flush looks at it. */
+void conn_touch(struct conn *c);
+
 /* Once per batch: sends, closes, pauses and resumes what the batch has touched. */
 void conns_flush(struct conns *cs);
 
 /* Graceful: tells every link; idle ones go by their own deadline. */
 void conns_shutdown(struct conns *cs);
+
+/* For http->find_peer. */
+void conn_find_peer(struct link *l);
 
 /* Cuts every connection. They are gone once nr is 0. */
 void conns_close(struct conns *cs);

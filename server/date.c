@@ -116,13 +116,24 @@ static bool time_of(struct view *v, u64 *seconds)
 	return true;
 }
 
-/* "Sun, 06 Nov 1994 08:49:37 GMT" and "Sunday, 06-Nov-94 08:49:37 GMT", behind the day. */
-static bool fixdate(struct view v, int *year, int *month, int *day, u64 *secs)
+/* The name of a day, any: whether it is that of the date is not for us to say. */
+static bool skip_day(struct view *v, bool *full)
 {
-	bool old;
+	static const char rests[7][7] = { "rsday", "day", "urday", "day", "day", "sday", "nesday" };
 
+	for (int d = 0; d < 7; d++) {
+		if (skip(v, day_names[d])) {
+			*full = skip(v, rests[d]);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* "Sun, 06 Nov 1994 08:49:37 GMT" and "Sunday, 06-Nov-94 08:49:37 GMT" (@old), behind the day. */
+static bool fixdate(struct view v, bool old, int *year, int *month, int *day, u64 *secs)
+{
 	*day = digits(&v, 2, false);
-	old = v.len && v.p[0] == '-';
 	if (*day < 0 || !skip(&v, old ? "-" : " "))
 		return false;
 	*month = month_of(&v);
@@ -149,25 +160,28 @@ static bool asctime_date(struct view v, int *year, int *month, int *day, u64 *se
 	return *year >= 0 && v.len == 0;
 }
 
+/* Is there such a day? */
+static bool exists(u32 year, u32 month, u32 day)
+{
+	u32 y, m, d;
+
+	civil(days_of(year, month, day), &y, &m, &d);
+	return day && m == month && d == day;
+}
+
 int date_parse(struct view v, u64 *second)
 {
-	const char *comma = v.len ? memchr(v.p, ',', v.len) : NULL;
 	int year, month, day;
+	bool full, ok;
 	u64 secs;
-	bool ok;
 
-	if (comma) {
-		size_t n = (size_t)(comma - v.p) + 1;
-
-		v = (struct view){ v.p + n, v.len - n };
-		ok = skip(&v, " ") && fixdate(v, &year, &month, &day, &secs);
-	} else {
-		if (v.len < 4)
-			return -EINVAL;
-		v = (struct view){ v.p + 3, v.len - 3 };
-		ok = skip(&v, " ") && asctime_date(v, &year, &month, &day, &secs);
-	}
-	if (!ok || year < 1970 || day < 1 || day > 31)
+	if (!skip_day(&v, &full))
+		return -EINVAL;
+	if (skip(&v, ", "))
+		ok = fixdate(v, full, &year, &month, &day, &secs);
+	else
+		ok = !full && skip(&v, " ") && asctime_date(v, &year, &month, &day, &secs);
+	if (!ok || year < 1970 || !exists((u32)year, (u32)month, (u32)day))
 		return -EINVAL;
 	*second = days_of((u32)year, (u32)month, (u32)day) * 86400 + secs;
 	return 0;

@@ -2,11 +2,15 @@
 #include "server/h1.h"
 
 #include "server/framing.h"
+#include "server/h1_answer.h"
 #include "server/h1_parse.h"
 #include "server/list.h"
 #include "server/plain.h"
 #include "server/req.h"
 #include "server/route.h"
+
+/* How long a client that has shut its side down may wait for a thread of the app. */
+#define HALF_CLOSED_MS 1000
 
 enum h1_phase {
 	H1_HEAD, /* between requests, or in a head */
@@ -56,8 +60,9 @@ static bool crowded(struct link *l)
 
 	if (h->phase == H1_DONE)
 		return false;
-	return (h->phase == H1_HEAD && h->nr_order >= limits->max_pipelined) ||
-	       outq_len(&l->out) >= limits->max_out_bytes;
+	if (h->phase == H1_BODY ? body_crowded(&h->req->body) : h->nr_order >= limits->max_pipelined)
+		return true;
+	return outq_len(&l->out) >= limits->max_out_bytes;
 }
 
 /* After every event: until when does this link wait, and for more input at all? */
@@ -87,6 +92,8 @@ static void settle(struct link *l)
 		l->deadline_ns = 0;
 		if (list_empty(&h->order))
 			l->flags |= LINK_CLOSE;
+		else if (l->flags & LINK_EOF)
+			l->deadline_ns = after_ms(l, HALF_CLOSED_MS);
 		break;
 	}
 	if (crowded(l))
@@ -154,13 +161,6 @@ static struct req *begin(struct link *l)
 	return r;
 }
 
-static enum persist persist_of(const struct req *r)
-{
-	if (r->last)
-		return PERSIST_CLOSE;
-	return r->version_minor == 0 ? PERSIST_KEEP_ALIVE : PERSIST_DEFAULT;
-}
-
 static void answer_plain(struct link *l, struct req *r, int status, const char *why)
 {
 	struct outq *q = answer_queue(l, r);
@@ -170,7 +170,7 @@ static void answer_plain(struct link *l, struct req *r, int status, const char *
 		.why = why,
 		.allow = status == 405 ? r->allow : 0,
 		.head_only = r->method == METHOD_HEAD,
-		.persist = persist_of(r),
+		.persist = req_persist(r),
 	};
 
 	r->status = (u16)status;
@@ -191,29 +191,75 @@ static void refuse(struct link *l, struct req *r, int status, const char *why)
 	answer_plain(l, r, status, why);
 }
 
-/* The whole request is here. */
-static void dispatch(struct link *l, struct req *r)
+/* The body is complete and, if it went to a file, written. */
+static void submit(struct link *l, struct req *r)
 {
-	struct outq *q = answer_queue(l, r);
-	struct handler *handler;
-	u64 before = q->queued;
+	const struct peer *peer = link_peer(l);
+	struct job *j = &r->job;
 
-	r->times[REQ_T_READY] = l->http->now_ns;
-	if (unlikely(l->http->draining)) {
-		r->last = true;
-		l->flags |= LINK_LINGER;
-	}
-	h1_of(l)->phase = r->last ? H1_DONE : H1_HEAD;
-	if (unlikely(!r->route)) {
-		answer_plain(l, r, r->method == METHOD_CONNECT ? 501 : r->allow ? 405 : 404, NULL);
+	j->room = arena_rest(&r->arena, JOB_ROOM_MIN, &j->room_len);
+	if (!j->room) {
+		give_up(l);
 		return;
 	}
-	handler = r->route->handler;
+	j->conn_idx = l->idx;
+	j->conn_gen = l->gen;
+	j->peer = (struct view){ peer->text, strlen(peer->text) };
+	j->peer_port = peer->port;
+	j->server_port = peer->server_port;
+	req_submit(r);
+}
+
+static void answer_route(struct link *l, struct req *r)
+{
+	struct handler *handler = r->route->handler;
+	struct outq *q = answer_queue(l, r);
+	u64 before = q->queued;
+
 	r->status = handler->status;
-	if (handler_answer(handler, &l->http->date, q, r->method == METHOD_HEAD, persist_of(r)))
+	if (handler_answer(handler, &l->http->date, q, r->method == METHOD_HEAD, req_persist(r)))
 		give_up(l);
 	else
 		finish(l, r, q, before);
+}
+
+static void close_if_draining(struct link *l, struct req *r)
+{
+	if (likely(!l->http->draining))
+		return;
+	r->last = true;
+	l->flags |= LINK_LINGER;
+}
+
+/* The whole request is here. */
+static void dispatch(struct link *l, struct req *r)
+{
+	r->times[REQ_T_READY] = l->http->now_ns;
+	close_if_draining(l, r);
+	h1_of(l)->phase = r->last ? H1_DONE : H1_HEAD;
+	if (likely(r->route))
+		answer_route(l, r);
+	else if (r->app == REQ_NOT_FOR_APP)
+		answer_plain(l, r, r->method == METHOD_CONNECT ? 501 : r->allow ? 405 : 404, NULL);
+	else if (body_busy(&r->body))
+		r->body_done = true; /* body_progress() goes on */
+	else
+		submit(l, r);
+}
+
+/* The file of a body has taken all bytes so far, or cannot take them. */
+static void body_progress(void *arg, int err)
+{
+	struct req *r = arg;
+	struct link *l = r->link;
+
+	if (err && !r->answered)
+		refuse(l, r, err == -ENOSPC ? 507 : 500, "the body could not be stored");
+	else if (r->body_done)
+		submit(l, r);
+	r->body_done = false;
+	settle(l);
+	l->http->touch(l);
 }
 
 static int keep_views(struct req *r, const struct msg *m)
@@ -238,7 +284,7 @@ static void begin_body(struct link *l, struct req *r, const struct framing *f)
 }
 
 /* A head of correct syntax. */
-static void take_head(struct link *l, struct req *r, const struct msg *m)
+static void take_head(struct link *l, struct req *r, const struct msg *m, struct view head)
 {
 	struct http *http = l->http;
 	const char *why = NULL;
@@ -264,6 +310,11 @@ static void take_head(struct link *l, struct req *r, const struct msg *m)
 	http->stats.requests++;
 	r->last = !f.persistent;
 	r->route = route_find(http->routes, r->method, f.target.path, &r->allow);
+	if (!r->route && http->has_app && r->method != METHOD_CONNECT &&
+	    req_make_job(r, m, head, &f.target)) {
+		give_up(l);
+		return;
+	}
 	if (f.chunked || f.length)
 		begin_body(l, r, &f);
 	else
@@ -316,8 +367,24 @@ static size_t read_head(struct link *l, const char *p, size_t len)
 	r = begin(l);
 	if (!r)
 		return len;
-	take_head(l, r, &msg);
+	take_head(l, r, &msg, (struct view){ p, (size_t)n });
 	return (size_t)n;
+}
+
+/* false: it could not be kept, the request is refused. */
+static bool keep_body(struct link *l, struct req *r, const char *p, size_t len)
+{
+	struct http *http = l->http;
+	int err;
+
+	r->body_len += len;
+	if (r->app == REQ_NOT_FOR_APP)
+		return true;
+	err = body_add(&r->body, p, len, h1_of(l)->chunked ? 0 : h1_of(l)->body_left + len,
+		       http->spill_ops, http->spill_priv, body_progress, r);
+	if (err)
+		refuse(l, r, err == -ENOSPC ? 507 : 500, "the body could not be stored");
+	return !err;
 }
 
 static size_t read_chunked(struct link *l, const char *p, size_t len)
@@ -327,7 +394,7 @@ static size_t read_chunked(struct link *l, const char *p, size_t len)
 	size_t off = 0;
 	bool done = false;
 
-	while (off < len && !done) {
+	while (off < len && !done && !body_crowded(&r->body)) {
 		struct view data = { NULL, 0 };
 		ssize_t n = h1_chunked_next(&h->chunks, p + off, len - off, &data, &done);
 
@@ -338,7 +405,8 @@ static size_t read_chunked(struct link *l, const char *p, size_t len)
 			return len;
 		}
 		off += (size_t)n;
-		r->body_len += data.len;
+		if (!keep_body(l, r, data.p, data.len))
+			return len;
 		/*
 		 * What a chunk promises counts before it comes, but only from its first byte
 		 * on: until then the size may still turn out to be malformed.
@@ -361,7 +429,8 @@ static size_t read_body(struct link *l, const char *p, size_t len)
 		return read_chunked(l, p, len);
 	len = min(len, h->body_left);
 	h->body_left -= len;
-	h->req->body_len += len;
+	if (!keep_body(l, h->req, p, len))
+		return len;
 	if (!h->body_left)
 		dispatch(l, h->req);
 	return len;
@@ -406,12 +475,34 @@ static void h1_eof(struct link *l)
 	settle(l);
 }
 
+/*
+ * The client has shut its side down and waits for answers: most likely it is
+ * gone. What runs may end, what still queues is given up.
+ */
+static void give_up_queued(struct link *l)
+{
+	struct h1 *h = h1_of(l);
+	struct list *pos, *tmp;
+
+	list_for_each_safe (pos, tmp, &h->order) {
+		struct req *r = list_entry(pos, struct req, order);
+
+		if (r->app == REQ_NOT_FOR_APP || (r->app == REQ_WITH_APP && job_claimed(&r->job)))
+			continue;
+		h->nr_order--;
+		req_abort(r);
+	}
+	advance(l);
+}
+
 static void h1_timeout(struct link *l)
 {
 	struct h1 *h = h1_of(l);
 	struct req *r;
 
-	if (h->phase == H1_BODY) {
+	if (h->phase == H1_DONE) {
+		give_up_queued(l);
+	} else if (h->phase == H1_BODY) {
 		refuse(l, h->req, 408, "the body did not come in time");
 	} else if (h->phase == H1_HEAD && h->start_ns) {
 		r = begin(l);
@@ -421,6 +512,48 @@ static void h1_timeout(struct link *l)
 		h->phase = H1_DONE;
 	}
 	/* A client that still takes its answer is not idle: settle() gives it as long again. */
+	settle(l);
+}
+
+/* It will never be complete. */
+static void abort_answer(struct link *l, struct req *r)
+{
+	struct outq *q = answer_queue(l, r);
+
+	if (!r->head_sent) {
+		answer_plain(l, r, 500, NULL);
+		return;
+	}
+	/* A body cut short and a closed connection are how the client sees it. */
+	r->last = true;
+	h1_of(l)->phase = H1_DONE;
+	finish(l, r, q, q->queued);
+}
+
+static void h1_answer(struct link *l, struct req *r, struct answer *a)
+{
+	u32 flags = a->flags; /* the answer may be gone with its bytes */
+	struct outq *q = answer_queue(l, r);
+	u64 before = q->queued;
+	int err = 0;
+
+	if (flags & ANSWER_LAST)
+		r->app = REQ_NOT_FOR_APP;
+	close_if_draining(l, r);
+	if (flags & (ANSWER_ABORT | ANSWER_DROPPED))
+		answer_drop(a);
+	else
+		err = h1_put_answer(r, a, &l->http->date, q);
+	if (r->last)
+		h1_of(l)->phase = H1_DONE;
+	if (err)
+		give_up(l);
+	else if (flags & (ANSWER_ABORT | ANSWER_DROPPED))
+		abort_answer(l, r);
+	else if (flags & ANSWER_END)
+		finish(l, r, q, before);
+	else
+		r->bytes_out += q->queued - before;
 	settle(l);
 }
 
@@ -455,6 +588,7 @@ const struct proto h1_proto = {
 	.input = h1_input,
 	.eof = h1_eof,
 	.timeout = h1_timeout,
+	.answer = h1_answer,
 	.output = h1_output,
 	.shutdown = h1_shutdown,
 	.close = h1_close,

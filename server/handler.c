@@ -26,9 +26,13 @@ struct handler *handler_constant(int status, struct view content_type, struct vi
 	h->date_off = (u32)n;
 	memset(h->bytes + n, ' ', DATE_LEN);
 	n += (int)DATE_LEN;
-	n += snprintf(h->bytes + n, room - (size_t)n,
-		      "\r\ncontent-type: %.*s\r\ncontent-length: %zu\r\n%.*s",
-		      (int)content_type.len, content_type.p, body.len, (int)headers.len, headers.p);
+	if (status == 204) /* has no body, and so neither of these (RFC 9110 8.6) */
+		body.len = 0;
+	else
+		n += snprintf(h->bytes + n, room - (size_t)n,
+			      "\r\ncontent-type: %.*s\r\ncontent-length: %zu",
+			      (int)content_type.len, content_type.p, body.len);
+	n += snprintf(h->bytes + n, room - (size_t)n, "\r\n%.*s", (int)headers.len, headers.p);
 	h->head_len = (u32)n;
 	memcpy(h->bytes + n, "\r\n", 2);
 	if (body.len)

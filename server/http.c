@@ -6,6 +6,7 @@
 void http_init(struct http *http, const struct limits *limits, struct route_table *routes)
 {
 	*http = (struct http){ .limits = limits, .routes = routes };
+	list_init(&http->submit);
 	outq_pool_init(&http->out);
 	arena_pool_init(&http->arenas);
 	slab_init(&http->reqs, sizeof(struct req), 32);

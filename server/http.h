@@ -10,9 +10,11 @@
 #include "server/arena.h"
 #include "server/base.h"
 #include "server/date.h"
+#include "server/list.h"
 #include "server/outq.h"
 #include "server/slab.h"
 
+struct link;
 struct req;
 struct route_table;
 
@@ -46,6 +48,8 @@ struct http_stats {
 	u64 bytes_out;
 };
 
+struct spill_ops;
+
 struct http {
 	const struct limits *limits;
 	struct route_table *routes;
@@ -58,6 +62,18 @@ struct http {
 	struct slab reqs;
 	struct http_stats stats;
 	void (*done)(struct http *http, struct req *req); /* sent or cut; may be NULL */
+
+	/* The application; what no route answers goes there. */
+	bool has_app;
+	struct list submit; /* requests that wait to be handed over, as they were complete */
+	u32 nr_submit;
+	const struct spill_ops *spill_ops; /* for bodies; NULL without an app */
+	void *spill_priv;
+
+	/* The link changed outside its owner's calls: look at it at the end of the batch. */
+	void (*touch)(struct link *l);
+	/* Fills link->peer. */
+	void (*find_peer)(struct link *l);
 };
 
 void http_init(struct http *http, const struct limits *limits, struct route_table *routes);

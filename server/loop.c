@@ -111,6 +111,11 @@ ssize_t loop_send(struct loop *l, struct io *io, const struct iovec *iov, int nr
 	return l->backend->send(l, io, iov, nr, more);
 }
 
+ssize_t loop_wait_room(struct loop *l, struct io *io)
+{
+	return l->backend->wait_room(l, io);
+}
+
 int loop_poll(struct loop *l, struct io *io, int events)
 {
 	return l->backend->poll(l, io, events);
@@ -166,7 +171,7 @@ static void woken(struct io *io, int revents)
 	(void)revents;
 	if (read(io->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		return;
-	if (loop_poll(l, io, POLLIN) < 0)
+	if (loop_poll(l, io, POLLIN) != -EINPROGRESS)
 		abort(); /* only a broken ring or epoll set refuses */
 }
 

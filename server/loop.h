@@ -33,7 +33,7 @@ enum io_op {
 };
 
 struct io_ops {
-	/* A connection, CLOEXEC, or -errno. Goes on after errors of one connection. */
+	/* A connection, CLOEXEC and NONBLOCK, or -errno. Goes on after errors of one connection. */
 	void (*accepted)(struct io *io, int fd);
 	/*
 	 * @n bytes that are the callee's until it returns; 0 = end of file;
@@ -56,7 +56,9 @@ struct io {
 	u8 inflight; /* enum io_op */
 	bool cancelled;
 	bool stopping; /* io_uring: the end of a multishot was asked for */
+	bool waits_room; /* io_uring: IO_SEND is a poll, its result no bytes */
 	bool level; /* epoll: registered level-triggered */
+	bool regular; /* epoll: a file that takes any write at once */
 	struct list ready; /* epoll: to be tried again without an event */
 	struct gather *gather; /* io_uring: what a send in several pieces points to */
 };
@@ -108,6 +110,9 @@ bool loop_accept_stop(struct loop *l, struct io *io) __must_check;
  */
 ssize_t loop_send(struct loop *l, struct io *io, const struct iovec *iov, int nr,
 		  bool more) __must_check;
+
+/* -EINPROGRESS: sent() with 0 follows when the socket has room for more. */
+ssize_t loop_wait_room(struct loop *l, struct io *io) __must_check;
 
 /* One shot: ready() when one of @events (POLLIN, POLLOUT) holds. */
 int loop_poll(struct loop *l, struct io *io, int events) __must_check;

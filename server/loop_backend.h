@@ -16,6 +16,7 @@ struct loop_backend {
 	void (*recv)(struct loop *l, struct io *io);
 	bool (*stop)(struct loop *l, struct io *io, u8 op);
 	ssize_t (*send)(struct loop *l, struct io *io, const struct iovec *iov, int nr, bool more);
+	ssize_t (*wait_room)(struct loop *l, struct io *io);
 	int (*poll)(struct loop *l, struct io *io, int events);
 	ssize_t (*write)(struct loop *l, struct io *io, const void *p, size_t len);
 	ssize_t (*splice)(struct loop *l, struct io *io, int fd_in, s64 off, size_t len);

@@ -4,10 +4,12 @@
  * both directions; what an edge leaves undone goes on a list of its own.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -73,7 +75,10 @@ static int control(struct loop *l, struct io *io, int op, u32 events)
 static int epoll_add(struct loop *l, struct io *io, bool plain)
 {
 	if (plain) {
+		struct stat st;
+
 		io->level = true; /* registered when it is first polled */
+		io->regular = fstat(io->fd, &st) == 0 && S_ISREG(st.st_mode);
 		return 0;
 	}
 	return control(l, io, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
@@ -136,6 +141,17 @@ static ssize_t epoll_send(struct loop *l, struct io *io, const struct iovec *iov
 	return -EINPROGRESS;
 }
 
+static ssize_t epoll_wait_room(struct loop *l, struct io *io)
+{
+	struct pollfd pfd = { .fd = io->fd, .events = POLLOUT };
+
+	io->inflight |= IO_SEND;
+	/* The edge has passed already if there is room now: then it is looked at once more. */
+	if (poll(&pfd, 1, 0) != 0)
+		try_again(l, io);
+	return -EINPROGRESS;
+}
+
 static int epoll_poll(struct loop *l, struct io *io, int events)
 {
 	u32 want = (events & POLLIN ? (u32)EPOLLIN : 0) | (events & POLLOUT ? (u32)EPOLLOUT : 0);
@@ -157,13 +173,13 @@ static ssize_t epoll_write(struct loop *l, struct io *io, const void *p, size_t 
 	ssize_t n;
 
 	/*
-	 * The file is not O_NONBLOCK (others share it), but a pipe that is
+	 * A pipe here is not O_NONBLOCK (others share it), but a pipe that is
 	 * writable takes PIPE_BUF bytes without waiting (pipe(7)).
 	 */
 	(void)l;
 	if (poll(&pfd, 1, 0) == 0)
 		return -EAGAIN;
-	n = write(io->fd, p, min(len, (size_t)4096));
+	n = write(io->fd, p, io->regular ? len : min(len, (size_t)PIPE_BUF));
 	return n < 0 ? -errno : n;
 }
 
@@ -214,7 +230,7 @@ static bool alive(struct loop *l, struct io *io, u64 name, u8 op)
 static void do_accept(struct loop *l, struct io *io, u64 name)
 {
 	for (int i = 0; i < MAX_ACCEPTS && alive(l, io, name, IO_ACCEPT); i++) {
-		int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC);
+		int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0) {
 			if (errno == EAGAIN)
@@ -301,7 +317,7 @@ static u32 epoll_dispatch(struct loop *l)
 		 * nothing. RDHUP is not known here: read until nothing is left.
 		 */
 		list_del(&io->ready);
-		serve(l, io, io_name(io, 0), EPOLLIN | EPOLLRDHUP);
+		serve(l, io, io_name(io, 0), EPOLLIN | EPOLLOUT | EPOLLRDHUP);
 		n++;
 	}
 	return n;
@@ -318,6 +334,7 @@ const struct loop_backend loop_epoll = {
 	.recv = epoll_recv,
 	.stop = epoll_stop,
 	.send = epoll_send,
+	.wait_room = epoll_wait_room,
 	.poll = epoll_poll,
 	.write = epoll_write,
 	.splice = epoll_splice,

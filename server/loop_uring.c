@@ -129,6 +129,8 @@ static void uring_fini(struct loop *l)
 {
 	struct uring *u = uring_of(l);
 
+	/* Closes that were asked for in the last batch. */
+	io_uring_submit(&u->ring);
 	io_uring_queue_exit(&u->ring);
 	munmap(u->buffers, u->buffers_len);
 	munmap(u->buf_ring, u->buf_ring_len);
@@ -211,7 +213,7 @@ static void uring_accept(struct loop *l, struct io *io)
 {
 	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
 
-	io_uring_prep_multishot_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC);
+	io_uring_prep_multishot_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	start(sqe, io, IO_ACCEPT);
 }
 
@@ -267,6 +269,16 @@ static ssize_t uring_send(struct loop *l, struct io *io, const struct iovec *iov
 	sqe = get_sqe(u);
 	io_uring_prep_sendmsg(sqe, io->fd, &g->msg, (u32)flags);
 	start(sqe, io, IO_SEND);
+	return -EINPROGRESS;
+}
+
+static ssize_t uring_wait_room(struct loop *l, struct io *io)
+{
+	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
+
+	io_uring_prep_poll_add(sqe, io->fd, POLLOUT);
+	start(sqe, io, IO_SEND);
+	io->waits_room = true;
 	return -EINPROGRESS;
 }
 
@@ -402,6 +414,9 @@ static void complete(struct loop *l, struct io *io, u8 op, int res, const char *
 	io->inflight &= (u8)~op;
 	switch (op) {
 	case IO_SEND:
+		if (io->waits_room && res > 0)
+			res = 0; /* poll's events, not bytes */
+		io->waits_room = false;
 		io->ops->sent(io, res);
 		break;
 	case IO_POLL:
@@ -422,11 +437,14 @@ static u32 uring_dispatch(struct loop *l)
 {
 	struct uring *u = uring_of(l);
 	struct io_uring_cqe *cqe;
-	u32 head, n = 0;
+	u32 n, ready = io_uring_cq_ready(&u->ring);
 	int nr_back = 0;
 
-	io_uring_for_each_cqe(&u->ring, head, cqe)
-	{
+	/*
+	 * Only these: a callback that has to submit may bring completions at once, of
+	 * receives that found no buffer, say, and the buffers go back behind the batch.
+	 */
+	for (n = 0; n < ready && io_uring_peek_cqe(&u->ring, &cqe) == 0; n++) {
 		u64 name = cqe->user_data;
 		u8 op = (u8)(name >> 56);
 		u32 flags = cqe->flags;
@@ -437,7 +455,6 @@ static u32 uring_dispatch(struct loop *l)
 
 		/* Given back first: a callback that fills the submission queue needs room here. */
 		io_uring_cq_advance(&u->ring, 1);
-		n++;
 		if (flags & IORING_CQE_F_BUFFER) {
 			id = (u16)(flags >> IORING_CQE_BUFFER_SHIFT);
 			p = u->buffers + (size_t)id * u->buffer_len;
@@ -466,6 +483,7 @@ const struct loop_backend loop_uring = {
 	.recv = uring_recv,
 	.stop = uring_stop,
 	.send = uring_send,
+	.wait_room = uring_wait_room,
 	.poll = uring_poll,
 	.write = uring_write,
 	.splice = uring_splice,

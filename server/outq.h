@@ -73,7 +73,7 @@ static inline bool outq_empty(const struct outq *q)
 int outq_reserve_slow(struct outq *q, size_t len) __must_check;
 
 /*
- * Room for @len <= OUTQ_COPY_MAX contiguous bytes to be written by the caller
+ * Room for 0 < @len <= OUTQ_COPY_MAX contiguous bytes to be written by the caller
  * and made part of the queue by outq_commit(); NULL when memory is out.
  */
 static inline __must_check char *outq_reserve(struct outq *q, size_t len)

@@ -14,7 +14,17 @@
 #include "server/http.h"
 #include "server/outq.h"
 
+struct answer;
 struct link;
+struct req;
+
+/* Who is at the other end, found out when somebody asks. */
+struct peer {
+	bool known;
+	char text[46]; /* an address, "" for a Unix socket */
+	u16 port;
+	u16 server_port; /* of our end; 0 for a Unix socket */
+};
 
 struct proto {
 	const char *name;
@@ -34,6 +44,12 @@ struct proto {
 
 	/* The deadline has passed. */
 	void (*timeout)(struct link *l);
+
+	/*
+	 * The app's next answer for a request of this link. Memory and descriptor
+	 * of it are taken over; after one of ANSWER_LAST the job is ours again.
+	 */
+	void (*answer)(struct link *l, struct req *r, struct answer *a);
 
 	/* Output has drained below limits->max_out_bytes. */
 	void (*output)(struct link *l);
@@ -59,7 +75,9 @@ struct link {
 	struct http *http;
 	u32 flags;
 	u64 deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
+	u32 idx, gen; /* names the connection */
 	struct outq out;
+	struct peer peer;
 	_Alignas(16) char state[LINK_STATE_LEN];
 };
 
@@ -69,8 +87,17 @@ static inline void link_open(struct link *l, const struct proto *proto, struct h
 	l->http = http;
 	l->flags = 0;
 	l->deadline_ns = 0;
+	l->idx = l->gen = 0;
+	l->peer.known = false;
 	outq_init(&l->out, &http->out);
 	proto->open(l);
+}
+
+static inline const struct peer *link_peer(struct link *l)
+{
+	if (!l->peer.known && l->http->find_peer)
+		l->http->find_peer(l);
+	return &l->peer;
 }
 
 static inline void link_close(struct link *l)

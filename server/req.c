@@ -2,6 +2,7 @@
 #include "server/req.h"
 
 #include "server/fail.h"
+#include "server/h1_parse.h"
 #include "server/http.h"
 
 struct req *req_new(struct http *http, struct link *link)
@@ -10,8 +11,11 @@ struct req *req_new(struct http *http, struct link *link)
 
 	if (!r)
 		return NULL;
-	*r = (struct req){ .http = http, .link = link };
+	memset(r, 0, offsetof(struct req, job));
+	r->http = http;
+	r->link = link;
 	list_init(&r->order);
+	list_init(&r->submit);
 	outq_init(&r->out, &http->out);
 	arena_init(&r->arena, &http->arenas);
 	r->times[REQ_T_START] = http->now_ns;
@@ -23,6 +27,10 @@ static void req_free(struct req *r)
 	struct http *http = r->http;
 
 	list_del(&r->order);
+	if (!list_empty(&r->submit))
+		http->nr_submit--;
+	list_del(&r->submit);
+	body_drop(&r->body);
 	outq_drop(&r->out);
 	arena_reset(&r->arena);
 	slab_free(&http->reqs, r);
@@ -54,5 +62,73 @@ void req_finish(struct req *r, struct outq *q)
 
 void req_abort(struct req *r)
 {
+	if (r->app == REQ_WITH_APP) {
+		list_del(&r->order);
+		r->link = NULL;
+		outq_drop(&r->out);
+		/* Not yet claimed: it comes back dropped. Else the app hears that nobody waits. */
+		if (!job_cancel(&r->job))
+			job_wake_producer(&r->job);
+		return;
+	}
 	req_done(&r->mark, false);
+}
+
+void req_returned(struct req *r)
+{
+	r->app = REQ_NOT_FOR_APP;
+	req_done(&r->mark, false);
+}
+
+/* Where a view into @head lies in its copy at @copy. */
+static struct view moved(struct view v, struct view head, const char *copy)
+{
+	if (v.p < head.p || v.p > head.p + head.len)
+		return v; /* a constant, like the "/" of an absolute-form target without path */
+	return (struct view){ copy + (v.p - head.p), v.len };
+}
+
+int req_make_job(struct req *r, const struct msg *m, struct view head, const struct target *target)
+{
+	struct header *headers = arena_alloc(&r->arena, m->nr_headers * sizeof(*headers));
+	char *copy = arena_alloc(&r->arena, head.len);
+	struct job *j = &r->job;
+
+	if (!copy || !headers)
+		return -ENOMEM;
+	memcpy(copy, head.p, head.len);
+	memset(j, 0, sizeof(*j));
+	for (u32 i = 0; i < m->nr_headers; i++) {
+		headers[i].name = moved(m->headers[i].name, head, copy);
+		headers[i].value = moved(m->headers[i].value, head, copy);
+		if (!target->authority.len && h1_known_header(headers[i].name) == HDR_HOST)
+			j->authority = headers[i].value;
+	}
+	if (target->authority.len)
+		j->authority = moved(target->authority, head, copy);
+	j->method = m->method;
+	j->version_minor = m->version_minor;
+	j->headers = headers;
+	j->nr_headers = m->nr_headers;
+	j->method_name = r->method_name = moved(m->method_name, head, copy);
+	j->target = r->target = moved(m->target, head, copy);
+	j->path = moved(target->path, head, copy);
+	j->query = moved(target->query, head, copy);
+	j->has_query = target->has_query;
+	j->body_fd = -1;
+	j->start_ns = r->times[REQ_T_START];
+	r->app = REQ_FOR_APP;
+	return 0;
+}
+
+void req_submit(struct req *r)
+{
+	struct job *j = &r->job;
+
+	j->body = r->body.p;
+	j->body_len = r->body.len;
+	j->body_fd = body_fd(&r->body);
+	r->times[REQ_T_READY] = r->http->now_ns;
+	list_add_tail(&r->submit, &r->http->submit);
+	r->http->nr_submit++;
 }

@@ -10,6 +10,9 @@
 
 #include "server/arena.h"
 #include "server/base.h"
+#include "server/body.h"
+#include "server/handler.h"
+#include "server/job.h"
 #include "server/list.h"
 #include "server/msg.h"
 #include "server/outq.h"
@@ -17,6 +20,7 @@
 struct http;
 struct link;
 struct route;
+struct target;
 
 /* When a request came to a point; ns of CLOCK_MONOTONIC, 0 = it did not. */
 enum req_time {
@@ -27,6 +31,13 @@ enum req_time {
 	REQ_T_ANSWER, /* the answer is complete */
 	REQ_T_SENT, /* its last byte is with the kernel */
 	NR_REQ_TIMES,
+};
+
+/* Where a request stands with the application. */
+enum req_app {
+	REQ_NOT_FOR_APP,
+	REQ_FOR_APP, /* its body is being read, or it waits to be submitted */
+	REQ_WITH_APP, /* the job belongs to the app until its last answer */
 };
 
 struct req {
@@ -47,8 +58,22 @@ struct req {
 	enum method method;
 	bool answered; /* the answer is complete, its mark is set */
 	bool last; /* the connection ends with this answer */
-	struct view method_name, target; /* in the arena, if http->keep_views */
+	bool head_sent; /* the answer's head is in the queue */
+	bool chunked_out; /* its body goes out chunked */
+	bool body_done; /* the request's body is complete, its file is still being written */
+	enum req_app app;
+	struct view method_name, target; /* in the arena, if http->keep_views or for the app */
+	struct list submit; /* among those that wait to be handed to the app */
+	struct body body;
+	struct job job; /* last: filled only for the app */
 };
+
+static inline enum persist req_persist(const struct req *r)
+{
+	if (r->last)
+		return PERSIST_CLOSE;
+	return r->version_minor == 0 ? PERSIST_KEEP_ALIVE : PERSIST_DEFAULT;
+}
 
 /* NULL when memory is out. */
 struct req *req_new(struct http *http, struct link *link) __must_check;
@@ -56,7 +81,23 @@ struct req *req_new(struct http *http, struct link *link) __must_check;
 /* Completes the answer: sets the mark in @q. The req is gone once it fires. */
 void req_finish(struct req *r, struct outq *q);
 
-/* For a req whose answer was never begun. */
+/*
+ * The link is gone before the answer was complete. A req that is with the app
+ * stays until req_returned(); every other one is freed here.
+ */
 void req_abort(struct req *r);
+
+/* The app has given the job of a req back whose link is gone: frees it. */
+void req_returned(struct req *r);
+
+/*
+ * Fills the job from a head: everything is copied into the arena. @head is
+ * where @m's views point into. 0 or -ENOMEM.
+ */
+int req_make_job(struct req *r, const struct msg *m, struct view head,
+		 const struct target *target) __must_check;
+
+/* The body is complete: to the end of those that wait to be submitted. */
+void req_submit(struct req *r);
 
 #endif

@@ -69,7 +69,7 @@ static void close_listener(struct listener *lis)
 	int fd;
 
 	while (w->state == WORKER_DRAINING &&
-	       (fd = accept4(lis->io.fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+	       (fd = accept4(lis->io.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
 		if (conn_open(&w->conns, fd, &h1_proto))
 			log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
 				    w->id);

@@ -81,6 +81,15 @@ module Lab
       end
     end
 
+    # CPU microseconds of the server per request of a load; fails on errors.
+    def cost(server, *args)
+      before = server.tree.cpu
+      r = load(server, *args)
+      raise Server::Failed, "#{r['errors']} errors under load" if r['errors'].positive? || r['requests'].zero?
+
+      ProcessTree.used(before, server.tree.cpu).last / 1e3 / r['requests']
+    end
+
     private
 
     def first_line(io, limit)

@@ -15,8 +15,8 @@ require_relative 'gate'
 module Lab
   # For programs that start servers: whatever ends us, they end first.
   def self.guard
-    trap('TERM') { Thread.main.raise(Interrupt) }
-    trap('HUP') { Thread.main.raise(Interrupt) }
+    # INT too: a shell starts background jobs with it ignored.
+    %w[INT TERM HUP].each { |s| trap(s) { Thread.main.raise(Interrupt) } }
     yield
   rescue UsageError => e
     warn "#{$PROGRAM_NAME}: #{e.message}"

@@ -50,7 +50,7 @@ module Lab
       out.puts format('  %-15s %10s %-17s %10s %9s %9s %8s %8s  %s', 'peer', 'CPU us/req', ' (min-max)', 'req/s',
                       'p50 us', 'p99 us', 'x floor', 'x nginx', '')
       rows.sort_by { |r| r.measured? ? r.median : Float::INFINITY }.each do |r|
-        next out.puts format('  %-15s %s: %s', r.peer.name, r.status, r.reason) unless r.measured?
+        next out.puts format('  %-15s %s', r.peer.name, r.alive? ? 'not measured' : "#{r.status}: #{r.reason}") unless r.measured?
 
         cost = r.all('cpu_us_per_request')
         out.puts format('  %-15s %10.3f %-17s %10d %9s %9s %8s %8s  %s', r.peer.name, r.median,

@@ -51,21 +51,25 @@ module Lab
       self.class.running << self
       @tree = ProcessTree.new(@pid)
       wait_until_it_answers
+    rescue Failed
+      stop
+      raise
     end
 
     def stop
-      return unless @pid
+      return unless @dir
 
-      pids = @tree.pids
-      signal('TERM', @pid)
-      unless ended_within?(STOP_LIMIT_S)
-        pids = (pids + @tree.pids).uniq
-        pids.each { |p| signal('KILL', p) }
-        Process.wait(@pid)
+      if @pid
+        pids = @tree.pids
+        signal('TERM', @pid)
+        unless ended_within?(STOP_LIMIT_S)
+          (pids | @tree.pids).each { |p| signal('KILL', p) }
+          Process.wait(@pid)
+        end
       end
-      @pid = nil
       self.class.running.delete(self)
       FileUtils.rm_rf(@dir)
+      @pid = @dir = nil
     end
 
     def alive?
@@ -107,10 +111,8 @@ module Lab
         TCPSocket.new('127.0.0.1', @port).close
       rescue SystemCallError
         unless alive?
-          tail = log_tail
           @pid = nil
-          self.class.running.delete(self)
-          raise Failed, "ended at start: #{tail}"
+          raise Failed, "ended at start: #{log_tail}"
         end
         raise Failed, 'does not listen' if Lab.clock > deadline
 

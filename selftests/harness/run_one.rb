@@ -8,7 +8,9 @@ require_relative "capabilities"
 
 class RunOne
   EXIT_SKIPPED = 4
-  Case = Struct.new(:name, :verdict)
+  Case = Struct.new(:name, :verdict, :comments)
+  FIRST_COMMENTS = 30 # lines shown with a failed case: where it began,
+  LAST_COMMENTS = 5 # and how it ended
 
   def initialize(program)
     @program = program
@@ -17,6 +19,7 @@ class RunOne
     @cases = []
     @plan = nil
     @problem = nil
+    @comments = []
   end
 
   # Returns the exit status that prove should see.
@@ -30,6 +33,7 @@ class RunOne
   private
 
   def say(line)
+    @comments << line if line.start_with?("#")
     $stdout.puts(line)
     $stdout.flush
   end
@@ -96,18 +100,30 @@ class RunOne
     else
       say(line)
     end
-    @cases << Case.new(name, if !passed || complaint then "failed"
-                             elsif reason then "skipped"
-                             else "passed"
-                             end)
+    add(name, if !passed || complaint then "failed"
+              elsif reason then "skipped"
+              else "passed"
+              end)
   end
 
   def take_skip_all(reason)
     complaint = wrong_skip(reason)
     @plan = complaint ? 1 : 0
-    @cases << Case.new(complaint ? "(whole program)" : "(whole program: #{reason})", complaint ? "failed" : "skipped")
+    add(complaint ? "(whole program)" : "(whole program: #{reason})", complaint ? "failed" : "skipped")
     say(complaint ? "# #{complaint}\n1..1\nnot ok 1 - (whole program)" : "1..0 # SKIP #{reason}")
     @skipped_all = true
+  end
+
+  def add(name, verdict)
+    comments = verdict == "failed" ? digest(@comments) : []
+    @cases << Case.new(name, verdict, comments)
+    @comments = []
+  end
+
+  def digest(lines)
+    return lines if lines.size <= FIRST_COMMENTS + LAST_COMMENTS
+
+    lines.first(FIRST_COMMENTS) + ["# ..."] + lines.last(LAST_COMMENTS)
   end
 
   # What is wrong with a reason to skip, or nil.
@@ -132,7 +148,7 @@ class RunOne
 
     say("# #{@problem}")
     say("not ok #{@cases.size + 1} - (whole program) #{@problem}")
-    @cases << Case.new("(whole program) #{@problem}", "failed")
+    add("(whole program) #{@problem}", "failed")
   end
 
   def report

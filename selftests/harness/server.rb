@@ -69,7 +69,7 @@ class Server
     @log = Tempfile.new("hyperion-log")
     words = (no_uring ? [File.join(BUILD, "selftests/harness/seccomp_no_uring")] : []) + as_user(nobody)
     words += bind == false ? [] : ["-b", bind || "tcp://127.0.0.1:#{port}"]
-    @pid = Process.spawn(env, *words, *args.map(&:to_s), in: File::NULL, out: @log.path, err: @log.path,
+    @pid = Process.spawn(env, *words, *args.map(&:to_s), in: File::NULL, out: [@log.path, "a"], err: %i[child out],
                          pgroup: true, chdir: chdir)
   end
 

@@ -146,6 +146,10 @@ module Tap
       flunk("#{message && "#{message}: "}expected #{pattern.inspect} in\n  #{actual.inspect}") unless actual.match?(pattern)
     end
 
+    def refute_match(pattern, actual, message = nil)
+      flunk("#{message && "#{message}: "}did not expect #{pattern.inspect} in\n  #{actual.inspect}") if actual.match?(pattern)
+    end
+
     def assert_include(collection, item, message = nil)
       flunk("#{message && "#{message}: "}expected #{item.inspect} among\n  #{collection.inspect}") unless collection.include?(item)
     end

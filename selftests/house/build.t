@@ -162,3 +162,26 @@ test "a BPF object becomes a skeleton before C needs it", seconds: 60 do
     assert_equal %w[gen/bpf/steer.bpf.o gen/bpf/steer.skel.h hyperion-bpf obj/server/main.o], make(root)
   end
 end
+
+RUBY_C = <<~C
+  #include <ruby.h>
+  #include <ruby/version.h>
+  #include "server/one.h"
+  int two(void)
+  {
+  \treturn TWENTY + (ruby_version[0] == '3');
+  }
+C
+
+test "a folder has flags of its own; Ruby's are at hand", seconds: 60 do
+  in_tree do |root|
+    write(root, "ruby_glue/Kbuild", "core-y := glue.o\nccflags-y = $(ruby-cflags) -DTWENTY=20\n")
+    write(root, "ruby_glue/glue.c", RUBY_C)
+    write(root, "server/Kbuild", "#{TREE["server/Kbuild"].sub(" two.o", "")}hyperion-bpf-libs = $(ruby-libs)\n")
+    make(root, "-j4")
+    assert_equal "22\n", answer(root)
+    assert_include Open3.capture2("readelf", "-d", File.join(root, "build/hyperion-bpf")).first, "libruby"
+    assert_equal [], make(root)
+    refute_match(/ruby/, File.read(File.join(root, "build/obj/server/one.o.cmd")))
+  end
+end

@@ -18,7 +18,7 @@ def run_program(script, env = {})
     env = { "HYPERION_RESULTS" => dir, "HYPERION_CASES" => nil, "HYPERION_HIDDEN" => nil }.merge(env)
     output, status = Open3.capture2e(env, RUN, "--one", program)
     result = JSON.parse(File.read(Dir[File.join(dir, "*.json")].first))
-    return [output, status.success?, result["cases"].map(&:last)]
+    return [output, status.success?, result["cases"].map { |c| c[1] }]
   end
 end
 
@@ -102,12 +102,13 @@ test "the closing line counts what ran" do
     FileUtils.mkdir_p(File.join(build, "selftests/unit"))
     File.write(File.join(build, "selftests/list"), "unit/sample\nunit/missing\n")
     File.write(File.join(build, "selftests/unit/sample"),
-               "#!/bin/sh\necho 1..3; echo ok 1 - a; echo 'ok 2 - b # SKIP tool: no-such-tool'; echo not ok 3 - c\n")
+               "#!/bin/sh\necho 1..3; echo ok 1 - a; echo 'ok 2 - b # SKIP tool: no-such-tool'; echo '# because'; echo not ok 3 - c\n")
     File.chmod(0o755, File.join(build, "selftests/unit/sample"))
     clean = ENV.keys.grep(/\AHYPERION_/).to_h { |key| [key, nil] }
     output, status = Open3.capture2e(clean, RUN, "-b", build, "unit/sample", "unit/missing")
     refute status.success?
     assert_equal "1 passed, 2 failed, 1 skipped", output.lines.last.chomp
+    assert_include output, "  # because\n"
     assert_include output, "again: #{build}/selftests/unit/sample c\n"
     assert_match(/^skipped: .*tool|^skipped: .* b$/, output)
   end

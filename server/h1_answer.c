@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/h1_answer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "server/fail.h"
+#include "server/handler.h"
+#include "server/http.h"
+
+struct file_hold {
+	struct hold hold;
+	int fd;
+};
+
+static void put_file(struct hold *h)
+{
+	struct file_hold *f = container_of(h, struct file_hold, hold);
+
+	close(f->fd);
+	free(f);
+}
+
+static void put_memory(struct answer *a)
+{
+	if (a->hold.put)
+		a->hold.put(&a->hold);
+}
+
+void answer_drop(struct answer *a)
+{
+	if (a->flags & ANSWER_FILE)
+		close(a->fd);
+	put_memory(a);
+}
+
+static bool has_no_body(const struct req *r)
+{
+	return r->method == METHOD_HEAD || r->status == 204 || r->status == 304;
+}
+
+/* RFC 9112 6.3: how the other side will know where the body ends. */
+static void delimit(struct req *r, const struct answer *a)
+{
+	r->chunked_out = false;
+	if (a->content_length >= 0 || has_no_body(r))
+		return;
+	if (r->version_minor >= 1)
+		r->chunked_out = true;
+	else
+		r->last = true;
+}
+
+static char *put_text(char *p, const char *text, size_t len)
+{
+	memcpy(p, text, len);
+	return p + len;
+}
+
+static char *put_u64(char *p, u64 n)
+{
+	char digits[20];
+	int i = sizeof(digits);
+
+	do
+		digits[--i] = (char)('0' + n % 10);
+	while (n /= 10);
+	return put_text(p, digits + i, sizeof(digits) - (size_t)i);
+}
+
+/* The status line and Date: at most 150 bytes. */
+static char *put_start(char *p, const struct answer *a, const struct date *date)
+{
+	struct view reason = http_reason(a->status);
+
+	p = put_text(p, "HTTP/1.1 ", 9);
+	p = put_u64(p, a->status);
+	*p++ = ' ';
+	p = put_text(p, reason.p, reason.len);
+	if (!a->has_date) {
+		p = put_text(p, "\r\ndate: ", 8);
+		p = put_text(p, date->text, DATE_LEN);
+	}
+	return put_text(p, "\r\n", 2);
+}
+
+/* How the body is delimited, how the connection goes on, the empty line: at most 100 bytes. */
+static char *put_end(char *p, const struct req *r, const struct answer *a)
+{
+	struct view line = persist_line(req_persist(r));
+
+	if (a->content_length >= 0 && r->status != 204) {
+		p = put_text(p, "content-length: ", 16);
+		p = put_u64(p, (u64)a->content_length);
+		p = put_text(p, "\r\n", 2);
+	} else if (r->chunked_out) {
+		p = put_text(p, "transfer-encoding: chunked\r\n", 28);
+	}
+	p = put_text(p, line.p, line.len);
+	return put_text(p, "\r\n", 2);
+}
+
+#define START_MAX 160u
+#define END_MAX 112u
+
+static int put_head(struct req *r, const struct answer *a, const struct date *date, struct outq *q)
+{
+	char *p = outq_reserve(q, START_MAX);
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	r->status = a->status;
+	r->last |= a->close;
+	r->head_sent = true;
+	delimit(r, a);
+	outq_commit(q, (size_t)(put_start(p, a, date) - p));
+	err = outq_copy(q, a->head.p, a->head.len);
+	if (err)
+		return err;
+	p = outq_reserve(q, END_MAX);
+	if (!p)
+		return -ENOMEM;
+	outq_commit(q, (size_t)(put_end(p, r, a) - p));
+	return 0;
+}
+
+/* Small data is copied behind the head, so that one piece leaves. */
+static int put_data(struct answer *a, struct outq *q)
+{
+	int err;
+
+	if (a->data.len > OUTQ_COPY_MAX)
+		return outq_ref(q, a->data.p, a->data.len, a->hold.put ? &a->hold : NULL);
+	err = outq_copy(q, a->data.p, a->data.len);
+	put_memory(a);
+	return err;
+}
+
+static int put_range(struct answer *a, struct outq *q)
+{
+	struct file_hold *f = mem_alloc(sizeof(*f));
+	int err;
+
+	if (!f) {
+		close(a->fd);
+		put_memory(a);
+		return -ENOMEM;
+	}
+	*f = (struct file_hold){ .hold.put = put_file, .fd = a->fd };
+	err = outq_file(q, a->fd, a->off, a->len, &f->hold);
+	put_memory(a);
+	return err;
+}
+
+static int put_chunk_size(struct outq *q, u64 len)
+{
+	char text[24];
+	int n = snprintf(text, sizeof(text), "%llx\r\n", (unsigned long long)len);
+
+	return outq_copy(q, text, (size_t)n);
+}
+
+static int put_body(struct req *r, struct answer *a, struct outq *q)
+{
+	u64 len = a->flags & ANSWER_FILE ? a->len : a->flags & ANSWER_DATA ? a->data.len : 0;
+	bool chunk = r->chunked_out && len;
+	int err = 0;
+
+	if (!len || has_no_body(r)) {
+		answer_drop(a);
+		return 0;
+	}
+	if (chunk)
+		err = put_chunk_size(q, len);
+	if (err) {
+		answer_drop(a);
+		return err;
+	}
+	err = a->flags & ANSWER_FILE ? put_range(a, q) : put_data(a, q);
+	return err || !chunk ? err : outq_copy(q, "\r\n", 2);
+}
+
+int h1_put_answer(struct req *r, struct answer *a, const struct date *date, struct outq *q)
+{
+	u32 flags = a->flags; /* the answer may be freed with its bytes */
+	int err = 0;
+
+	if (flags & ANSWER_HEAD)
+		err = put_head(r, a, date, q);
+	if (err) {
+		answer_drop(a);
+		return err;
+	}
+	err = put_body(r, a, q);
+	if (!err && flags & ANSWER_END && r->chunked_out)
+		err = outq_copy(q, "0\r\n\r\n", 5);
+	return err;
+}
