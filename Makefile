@@ -49,7 +49,7 @@ deps-check:
 run:
 	@$(MAKE) deps
 	@$(again) progs
-	exec $(B)/hyperion-bpf -p 9292
+	exec $(B)/hyperion-bpf -p 9292 examples/hello/config.ru
 
 # T= picks folders or programs: make test T="unit io/loop"
 test:

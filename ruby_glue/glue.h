@@ -56,6 +56,12 @@ int glue_before_fork(void) __must_check;
  */
 int glue_fork(void) __must_check;
 
+/*
+ * Called in the child whenever code of the app forks from this process, before
+ * that code goes on: closes what must not be kept alive there. NULL: nothing.
+ */
+void glue_set_fork_cleanup(void (*fn)(void *arg), void *arg);
+
 /* Waits without the GVL until @fd is readable; the app's own threads go on. */
 void glue_wait_readable(int fd);
 

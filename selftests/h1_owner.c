@@ -74,22 +74,22 @@ bool owner_init(struct owner *o)
 	return true;
 }
 
-static void close_link(struct owner *o)
+void owner_cut(struct owner *o)
 {
 	if (o->closed)
 		return;
 	o->closed = true;
 	link_close(o->link);
 	INSIST(outq_empty(&o->link->out));
-	/* Nothing of it may be left: every request was given back. */
-	INSIST(o->http.reqs.nr_used == 0);
+	/* Nothing of it may be left: every request was given back, but those with the app. */
+	INSIST(o->http.reqs.nr_used == o->nr_with_app);
 }
 
 void owner_fini(struct owner *o)
 {
 	if (!o->routes)
 		return;
-	close_link(o);
+	owner_cut(o);
 	free(o->link);
 	http_fini(&o->http);
 	route_table_free(o->routes);
@@ -117,7 +117,10 @@ static void offer(struct owner *o)
 	size_t len = o->pending.len, n;
 	char *p;
 
-	if (o->closed || !len || o->link->flags & LINK_PAUSED)
+	if (o->closed || !len)
+		return;
+	o->held = o->link->flags & LINK_PAUSED;
+	if (o->held)
 		return;
 	p = copy_of(o, len);
 	o->nr_inputs++;
@@ -128,9 +131,11 @@ static void offer(struct owner *o)
 		free(p);
 	INSIST(n <= len);
 	bytes_take(&o->pending, n);
-	if (o->link->flags & LINK_PAUSED) {
-		/* Only what will drain may stop it, or it would be for ever. */
-		INSIST(outq_len(&o->link->out) >= o->limits.max_out_bytes);
+	o->held = o->link->flags & LINK_PAUSED;
+	if (o->held) {
+		/* Only what will drain or be answered may stop it, or it would be for ever. */
+		INSIST(outq_len(&o->link->out) >= o->limits.max_out_bytes || o->nr_with_app ||
+		       o->http.nr_submit);
 		return;
 	}
 	/* It may wait for the rest of a head, but not for more than a head. */
@@ -171,18 +176,20 @@ static bool go_on(struct owner *o)
 		return false;
 	if (l->flags & LINK_PAUSED && outq_len(&l->out) < o->limits.max_out_bytes) {
 		l->proto->output(l);
-		INSIST(!(l->flags & LINK_PAUSED));
+		INSIST(!(l->flags & LINK_PAUSED) || o->nr_with_app || o->http.nr_submit);
+	}
+	if (o->held && !(l->flags & LINK_PAUSED)) {
 		offer(o);
 		return true;
 	}
-	if (o->eof_waits && !(l->flags & LINK_PAUSED)) {
+	if (o->eof_waits && !(l->flags & LINK_PAUSED) && !(l->flags & LINK_CLOSE)) {
 		o->eof_waits = false;
 		l->proto->eof(l);
 		INSIST(l->flags & LINK_EOF);
 		return true;
 	}
 	if (l->flags & LINK_CLOSE && outq_empty(&l->out))
-		close_link(o);
+		owner_cut(o);
 	return false;
 }
 

@@ -43,6 +43,8 @@ struct owner {
 	size_t send_max; /* bytes that one send takes */
 	bool stopped; /* the peer reads nothing: nothing is sent */
 	bool eof_waits; /* the peer has finished, but the link is paused */
+	bool held; /* input was held back by a pause */
+	u32 nr_with_app; /* kept by a test that plays the application */
 	bool closed;
 	enum owner_copy copy;
 	u64 nr_inputs, nr_sends, nr_timeouts;
@@ -68,5 +70,8 @@ void owner_flush(struct owner *o);
 size_t owner_send(struct owner *o, size_t max);
 
 void owner_shutdown(struct owner *o);
+
+/* The peer is gone. */
+void owner_cut(struct owner *o);
 
 #endif

@@ -36,6 +36,7 @@ struct h1_rule {
 	enum h1_then then;
 	bool closes; /* else the connection takes another request */
 	bool unfinished; /* it stays open inside a request */
+	bool talks_on; /* behind its last request, so that TCP may reset what it did not read yet */
 	u32 nr_repeat; /* the only wanted answer comes that many times; 0 = once */
 	struct h1_want want[H1_MAX_WANTS];
 };

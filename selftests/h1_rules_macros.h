@@ -47,6 +47,13 @@
 	{                                                                                          \
 		.name = rule, .in = VIEW(input), .closes = true, .want = { __VA_ARGS__ }           \
 	}
+/* The same, and the client says more, though it knows that nobody listens (RFC 9112 9.6). */
+#define TALKS_ON(rule, input, ...)                                                                 \
+	{                                                                                          \
+		.name = rule, .in = VIEW(input), .closes = true, .talks_on = true, .want = {       \
+			__VA_ARGS__                                                                \
+		}                                                                                  \
+	}
 /* The peer finishes behind the input. */
 #define ENDS(rule, input, ...)                                                                     \
 	{                                                                                          \

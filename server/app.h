@@ -5,13 +5,17 @@
  * calls app_next() has to be alone (Ruby's GVL, a mutex in tests), and so has
  * who calls app_answer().
  *
- * Waking: who publishes fences, and wakes only if the other side says that it
- * sleeps; who sleeps announces it, fences, looks once more, sleeps. One wake
- * serves a batch.
+ * Waking: who publishes, then does a read-modify-write on the word in which the
+ * other side announces its sleep, and wakes only if it says so; who sleeps does
+ * one on the same word to announce it, looks once more, sleeps. The writes to
+ * one word have one order: whoever comes second there sees what the first had
+ * published. (It is the full fence of the usual recipe, at the same price, in a
+ * form that ThreadSanitizer follows.) One wake serves a batch.
  *
- * Threads of the app: one *leader* pops one job after the other. A *spare* is
- * woken only when the head of the queue has not moved for APP_STALL_NS: the
- * leader's handler blocks. Idle threads sleep on one descriptor.
+ * Threads of the app: one *leader*, the thread of the last claim, pops one job
+ * after the other. A *spare* is woken only when the head of the queue has not
+ * moved for APP_STALL_NS: the leader's handler blocks. It leads from then on; the
+ * one that was blocked goes to sleep on its return if it has been overtaken.
  *
  * The I/O thread: sleeps in its loop (woken through wake()), or *holds*: for at
  * most APP_HOLD_NS it waits for the app alone, so that packets do not preempt
@@ -26,7 +30,10 @@
 
 #define APP_STALL_NS (300 * NSEC_PER_USEC)
 #define APP_HOLD_NS (200 * NSEC_PER_USEC)
+#define APP_FLUSH_NS (100 * NSEC_PER_USEC) /* older answers go out before the next job starts */
+#define APP_BATCH_MAX 128u /* more answers than this do not wait for a batch's end */
 #define APP_UNSENT_MAX (256 * KIB) /* of one job; then its producer waits */
+#define APP_DATA_MAX (256 * MIB) /* of one answer; longer pieces are the caller's to cut */
 
 /* What the server needs of an application; the Ruby side and a fake implement it. */
 struct app_ops {
@@ -34,83 +41,153 @@ struct app_ops {
 	void (*run)(void *priv, struct job **jobs, u32 nr);
 };
 
+/* Aligned to a cache line: embed it in what is allocated so, or use app_new(). */
 struct app {
-	struct ring jobs, answers;
-	int idle_fd; /* eventfd, EFD_SEMAPHORE: idle threads of the app sleep on it */
+	/* Set before the first job, then constant. */
 	void (*wake)(void *arg); /* lets the I/O thread's loop return; any thread */
 	void *wake_arg;
-	const struct app_ops *ops;
+	const struct app_ops *ops; /* threads 0 only, set by the owner */
 	void *priv;
 	u32 nr_threads; /* 0 = inline */
+	u32 max_jobs; /* submitted and not yet back */
+	u64 hold_ns; /* APP_HOLD_NS */
+	/*
+	 * Idle threads sleep on a futex, of which one wake wakes one thread. Set
+	 * this before they start if they wait for idle_fd instead: an event loop
+	 * can, but a descriptor wakes all that poll it.
+	 */
+	bool by_fd;
+	int idle_fd; /* eventfd, EFD_SEMAPHORE, non-blocking */
 
+	struct ring jobs, answers;
+
+	/* Words on which both sides meet; every write is a read-modify-write. */
 	__cacheline_aligned u32 io_state; /* enum io_state in app.c, futex */
-	__cacheline_aligned u32 nr_idle; /* threads that announced they sleep */
-	u32 nr_running; /* threads between app_next() and the next app_next() */
-	__cacheline_aligned u64 claims; /* jobs popped so far */
-	bool stopping;
+	__cacheline_aligned u64 lead; /* the leader, see app.c */
+	u32 nr_idle; /* threads that announced their sleep, less the tokens on their way */
+	u32 tokens; /* futex: each lets one idle thread go on */
+	u32 stopping;
+	__cacheline_aligned u32 starved; /* futex: a thread waits for room in answers */
+
+	/* Of the app's threads, under their lock; others may look at nr_running. */
+	__cacheline_aligned u32 nr_running; /* jobs claimed, their last answer not yet here */
+	u32 unflushed; /* answers since the I/O thread was last looked after */
+	u64 batch_ns; /* when the first of them was begun */
+	u64 nr_flushes; /* wakes of the I/O thread from its loop */
+	u64 nr_claims; /* jobs popped */
+	u64 *recent; /* the threads of the last recent_len claims */
+	u32 recent_len;
 
 	/* The I/O thread's own: */
-	__cacheline_aligned u64 seen_claims, seen_ns; /* when the head last moved */
+	__cacheline_aligned u32 nr_out; /* jobs submitted, their last answer not yet reaped */
+	u32 seen_head; /* of the queue */
+	u64 seen_ns; /* when it was last seen to have moved */
 	u64 nr_wakes, nr_spares, nr_holds; /* counters for tests and statistics */
 };
 
+/*
+ * @max_jobs: how many may be under way at a time. The ring of answers holds at
+ * least twice as many: an answer with ANSWER_LAST always fits.
+ */
 int app_init(struct app *a, u32 nr_threads, u32 max_jobs, void (*wake)(void *arg),
 	     void *wake_arg) __must_check;
+/* Nobody uses it any more. */
 void app_fini(struct app *a);
 
 /* --- the I/O thread --- */
 
-/* How many were taken; the rest has to be offered again. At most one wake. */
+/*
+ * How many were taken; the rest has to be offered again once answers have come
+ * back. At most one wake. Not after app_stop().
+ */
 u32 app_submit(struct app *a, struct job **jobs, u32 nr, u64 now_ns);
 
-/* The next answer, NULL when there is none. */
+/* The next answer, NULL when there is none; to be called until it says so. */
 struct answer *app_reap(struct app *a);
 
 /*
- * Before the loop sleeps: looks after a stalled queue (wakes a spare), holds
+ * In each turn of the loop, before it sleeps: looks after a stalled queue (wakes a spare), holds
  * if that pays, announces the sleep. Returns the longest time that the loop
  * may sleep: 0 = answers wait, -1 = for ever, else until the next look here.
+ * No answer waits longer than that: either whoever pushed it will flush, or it
+ * is found at the next look.
  */
 s64 app_before_wait(struct app *a, u64 now_ns);
+
+/* Would it hold now? Then what is to be sent had better leave first. */
+bool app_would_hold(const struct app *a);
 
 /* After the loop has slept. */
 void app_after_wait(struct app *a);
 
-/* Bytes of DATA answers have left (or were dropped): the producer may go on. */
+/*
+ * Bytes of a DATA answer without END have left (or were dropped): the producer
+ * may go on. Inline nothing is counted, and this does nothing.
+ */
 void app_sent(struct job *j, u32 bytes);
 
-/* Wakes every thread; app_next() returns NULL from now on once the queue is empty. */
+/*
+ * Any thread. Wakes every thread; app_idle() is false from now on, app_next()
+ * returns NULL once the queue is empty: then a thread ends.
+ */
 void app_stop(struct app *a);
+
+static inline bool app_stopping(const struct app *a)
+{
+	/* Acquire pairs with the release in app_stop(). */
+	return __atomic_load_n(&a->stopping, __ATOMIC_ACQUIRE);
+}
 
 /* --- threads of the app, one at a time --- */
 
 /*
- * A claimed job, or NULL: nothing to do, sleep by app_idle(). Jobs that were
- * cancelled are answered with ANSWER_DROPPED on the way.
+ * A claimed job, or NULL: nothing to do here, app_idle() is next; everything
+ * answered so far has been flushed. Jobs that were cancelled are answered with
+ * ANSWER_DROPPED on the way. Sets claimed_ns to @now_ns.
  */
 struct job *app_next(struct app *a, u64 now_ns);
 
 /*
- * Hands an answer over, waiting (without anything held: the caller releases
- * the GVL around it) only when app_answer() says -EAGAIN: the ring is full.
+ * Hands an answer over; from then on it belongs to the I/O thread, and with
+ * ANSWER_LAST so does the job. An answer that is not the last leaves at once,
+ * the last one with its batch. 0, or for an answer that is not the last:
+ * -EAGAIN: the ring is full; app_wait_answers(), then again. Never inline.
+ * -ENOMEM: the same, inline. End the job by ANSWER_ABORT.
+ * -EMSGSIZE: more than APP_DATA_MAX bytes; for any answer.
  */
 int app_answer(struct app *a, struct answer *answer) __must_check;
 
-/* The thread has answered all that it popped: wakes the I/O thread if it waits. */
+/*
+ * Wakes the I/O thread if it waits and something was answered since. app_next()
+ * does it when it returns NULL; of use only before a wait that it cannot see.
+ */
 void app_flush(struct app *a);
+
+/* Is another thread awake (in a handler, or about to come here)? Then yield between jobs. */
+static inline bool app_has_others(const struct app *a)
+{
+	return __atomic_load_n(&a->nr_idle, __ATOMIC_RELAXED) + 1 < a->nr_threads;
+}
 
 /* --- the same threads, without the GVL --- */
 
 /*
  * Announces that the thread sleeps. false: do not, there are jobs (or the app
- * stops). true: sleep by app_sleep(), or by anything that waits for idle_fd to
- * be readable and then calls app_woken().
+ * stops). true: sleep by app_sleep(), or with by_fd by anything that waits for
+ * idle_fd to be readable and then calls app_woken(). After either the thread is
+ * awake again in any case (app_sleep() also returns for a signal): app_next().
  */
 bool app_idle(struct app *a);
 void app_sleep(struct app *a);
 void app_woken(struct app *a);
 
-/* Waits until @j has room for more DATA, or is gone; at most @timeout_ns. false: timed out. */
+/*
+ * Waits until @j has room for more DATA, or is gone. false: a signal came, or
+ * nothing left for @timeout_ns.
+ */
 bool app_wait_room(struct job *j, u64 timeout_ns);
+
+/* Waits for room in the ring of answers. false: as above. */
+bool app_wait_answers(struct app *a, u64 timeout_ns);
 
 #endif

@@ -32,18 +32,17 @@ typedef int64_t s64;
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
-#define min(a, b)                                                                                  \
+/* Each argument is evaluated once; the names are unique so that calls can nest. */
+#define __paste(a, b) a##b
+#define __unique(name, n) __paste(name, n)
+#define __pick(op, a, b, x, y)                                                                     \
 	({                                                                                         \
-		__typeof__(a) _a = (a);                                                            \
-		__typeof__(b) _b = (b);                                                            \
-		_a < _b ? _a : _b;                                                                 \
+		__typeof__(a) x = (a);                                                             \
+		__typeof__(b) y = (b);                                                             \
+		x op y ? x : y;                                                                    \
 	})
-#define max(a, b)                                                                                  \
-	({                                                                                         \
-		__typeof__(a) _a = (a);                                                            \
-		__typeof__(b) _b = (b);                                                            \
-		_a > _b ? _a : _b;                                                                 \
-	})
+#define min(a, b) __pick(<, a, b, __unique(_min_a, __COUNTER__), __unique(_min_b, __COUNTER__))
+#define max(a, b) __pick(>, a, b, __unique(_max_a, __COUNTER__), __unique(_max_b, __COUNTER__))
 
 #define NSEC_PER_USEC 1000ull
 #define NSEC_PER_MSEC 1000000ull

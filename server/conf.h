@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The settings of one run: environment before command line before defaults.
- * Read once, then immutable.
+ * The settings of one run: environment before command line before config file
+ * before defaults. Plain bytes without pointers into anything but argv; read
+ * at start, then immutable.
  */
 #ifndef HYPERION_SERVER_CONF_H
 #define HYPERION_SERVER_CONF_H
 
-#include "server/access_log.h"
 #include "server/base.h"
 #include "server/http.h"
 #include "server/listen.h"
@@ -15,38 +15,61 @@
 #define MAX_BINDS 16u
 #define MAX_WORKERS 256u
 #define MAX_CONSTANTS 64u
+#define CONF_TEXT_LEN 256u
 
 enum io_uring_mode { IO_URING_AUTO, IO_URING_ON, IO_URING_OFF };
 enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+enum conf_layer { CONF_DEFAULT, CONF_FILE, CONF_ARGS, CONF_ENV };
 
 struct conf_constant {
-	const char *path; /* not NUL-terminated: path_len */
+	const char *path; /* in argv; not NUL-terminated: path_len */
 	size_t path_len;
 	const char *body;
 };
 
 struct conf {
+	enum conf_layer layer, binds_layer; /* which is being read, which gave the binds */
 	struct bind binds[MAX_BINDS];
 	u32 nr_binds;
 	u32 nr_workers;
+	u32 nr_threads; /* Ruby threads per worker; 0 = on the I/O thread */
 	u32 max_connections; /* per worker */
+	u32 max_pending; /* requests per worker that wait for the app */
 	u32 graceful_timeout_ms;
 	struct limits limits;
 	enum io_uring_mode io_uring;
 	enum log_format log_format;
 	bool log_requests;
 	bool pin;
-	const char *pidfile;
+	bool no_app, preload;
+	char config[CONF_TEXT_LEN]; /* "" = none */
+	char rackup[CONF_TEXT_LEN];
+	char environment[CONF_TEXT_LEN];
+	char user[CONF_TEXT_LEN], group[CONF_TEXT_LEN]; /* "" = not said */
+	char pidfile[CONF_TEXT_LEN]; /* "" = none */
 	struct conf_constant constants[MAX_CONSTANTS];
 	u32 nr_constants;
 };
 
 enum conf_action { CONF_RUN, CONF_CHECK, CONF_EXIT };
 
+/* What a config file says, in its order: "key\0value\0key\0value\0...". */
+struct conf_settings {
+	char *p;
+	size_t len;
+};
+
+int conf_settings_add(struct conf_settings *s, const char *key, const char *value) __must_check;
+
 /*
- * Reads environment and command line. CONF_EXIT: help or version was printed.
- * -EINVAL: what is wrong was said on stderr.
+ * Reads @settings (of a config file; may be NULL), command line and
+ * environment. CONF_EXIT: help or version was printed. -EINVAL: what is wrong
+ * was said on stderr.
  */
-int conf_read(struct conf *conf, int argc, char **argv) __must_check;
+int conf_read(struct conf *conf, const struct conf_settings *settings, int argc,
+	      char **argv) __must_check;
+
+/* One setting of a config file: NULL, or what is allowed. */
+const char *conf_check_setting(const char *key, const char *value);
 
 #endif

@@ -63,6 +63,8 @@ static void close_quiet(struct conn *c)
 {
 	/* Not before: the kernel may still read from memory of the queue and its requests. */
 	link_close(&c->link);
+	if (c->detached)
+		c->detached(c->detached_arg, -1, NULL, 0);
 	loop_close(c->conns->loop, &c->io);
 	free_conn(c);
 }
@@ -154,7 +156,7 @@ int conn_open(struct conns *cs, int fd, const struct proto *proto)
 	c->eof = false;
 	c->in = NULL;
 	c->in_len = c->in_cap = 0;
-	c->send_deadline_ns = c->linger_deadline_ns = 0;
+	c->send_deadline_ns = 0;
 	c->detached = NULL;
 	timer_init(&c->timer, timer_fired);
 	list_init(&c->dirty);
@@ -278,7 +280,7 @@ static void conn_received(struct io *io, const char *p, ssize_t n)
 	case CONN_LINGER:
 		if (n > 0)
 			c->linger_deadline_ns =
-				min(c->linger_deadline_ns,
+				min(c->linger_end_ns,
 				    c->conns->http->now_ns + LINGER_QUIET_MS * NSEC_PER_MSEC);
 		else if (n == -ECANCELED)
 			loop_recv(c->conns->loop, io); /* it had been paused */
@@ -375,12 +377,15 @@ static bool send_some(struct conn *c)
 /* Everything is sent and the protocol has nothing more to say. */
 static void finish_conn(struct conn *c)
 {
+	u64 now = c->conns->http->now_ns;
+
 	if (!(c->link.flags & LINK_LINGER) || c->eof || shutdown(c->io.fd, SHUT_WR)) {
 		close_conn(c);
 		return;
 	}
 	c->state = CONN_LINGER;
-	c->linger_deadline_ns = c->conns->http->now_ns + LINGER_MS * NSEC_PER_MSEC;
+	c->linger_end_ns = now + LINGER_MS * NSEC_PER_MSEC;
+	c->linger_deadline_ns = now + LINGER_QUIET_MS * NSEC_PER_MSEC;
 	if (!(c->io.inflight & IO_RECV))
 		loop_recv(c->conns->loop, &c->io);
 	arm_timer(c);

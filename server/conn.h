@@ -25,7 +25,10 @@ enum conn_state {
 
 struct conns;
 
-/* A connection given away: the descriptor and what was read but not taken. */
+/*
+ * A connection given away: the descriptor and what was read but not taken; @fd
+ * is -1 when it was reset or closed before.
+ */
 typedef void (*conn_detached_fn)(void *arg, int fd, const char *rest, size_t len);
 
 struct conn {
@@ -37,7 +40,7 @@ struct conn {
 	u32 in_len, in_cap; /* bytes */
 	char *in; /* received, not yet taken by the protocol; NULL when there are none */
 	u64 send_deadline_ns; /* while a send waits for the peer; 0 = none does */
-	u64 linger_deadline_ns;
+	u64 linger_deadline_ns, linger_end_ns;
 	struct timer timer;
 	struct list all, dirty;
 	conn_detached_fn detached;

@@ -1,23 +1,56 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the supervisor says to a worker over a SEQPACKET socket pair, one word
- * per packet. The other end's death is the end of file.
+ * What supervisor, mold and workers say to each other over SEQPACKET socket
+ * pairs: one word per packet, with a number, a text and descriptors where the
+ * word needs them. The other end's death is the end of file. Who sends is
+ * known from the kernel (SCM_CREDENTIALS), not from what is sent.
  */
 #ifndef HYPERION_SERVER_CONTROL_H
 #define HYPERION_SERVER_CONTROL_H
 
 #include "server/base.h"
 
+#define CONTROL_TEXT_MAX 4096u
+#define CONTROL_MAX_FDS 24u
+
 enum control_word {
-	CONTROL_READY = 1, /* worker: it accepts */
-	CONTROL_DRAIN, /* supervisor: finish what is begun, then exit */
-	CONTROL_STOP, /* supervisor: exit now */
+	/* mold to supervisor */
+	CONTROL_SETTING = 1, /* text: "key\0value\0", once per setting of the config file */
+	CONTROL_SETTLED, /* no more settings follow */
+	CONTROL_LOADED, /* it can fork workers */
+	CONTROL_FAILED, /* number: the exit status; what is wrong was said */
+	/* supervisor to mold */
+	CONTROL_LOAD, /* load the app if it is to be preloaded */
+	CONTROL_FORK, /* number: worker; fds: its control socket, then its listeners */
+	/* worker to supervisor */
+	CONTROL_HELLO, /* number: worker; it exists, its pid is in the credentials */
+	CONTROL_READY, /* it accepts */
+	/* supervisor to mold or worker */
+	CONTROL_DRAIN, /* finish what is begun, then exit */
+	CONTROL_STOP, /* exit now */
 };
 
-/* -1 = error, with errno. Never waits. */
-int control_send(int fd, enum control_word word);
+struct control {
+	enum control_word word;
+	u32 number;
+	pid_t pid; /* received: the sender, 0 = unknown */
+	u32 text_len;
+	char text[CONTROL_TEXT_MAX];
+	u32 nr_fds;
+	int fds[CONTROL_MAX_FDS];
+};
 
-/* 1 and @word, 0 at end of file, -errno; -EAGAIN when there is nothing. */
-int control_recv(int fd, enum control_word *word) __must_check;
+/* A pair, CLOEXEC; the first end learns who sends. 0 or -errno. */
+int control_pair(int pair[2]) __must_check;
+
+/* 0 or -errno; never waits: -EAGAIN when the other side does not read. */
+int control_send(int fd, const struct control *c);
+int control_say(int fd, enum control_word word, u32 number);
+
+/*
+ * 1, 0 at end of file, -errno; -EAGAIN when there is nothing and @wait is
+ * false. Descriptors that came are the caller's.
+ */
+int control_recv(int fd, struct control *c, bool wait) __must_check;
 
 #endif

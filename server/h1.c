@@ -169,6 +169,7 @@ static void answer_plain(struct link *l, struct req *r, int status, const char *
 		.status = status,
 		.why = why,
 		.allow = status == 405 ? r->allow : 0,
+		.retry_after = status == 503 ? 1 : 0,
 		.head_only = r->method == METHOD_HEAD,
 		.persist = req_persist(r),
 	};
@@ -194,9 +195,16 @@ static void refuse(struct link *l, struct req *r, int status, const char *why)
 /* The body is complete and, if it went to a file, written. */
 static void submit(struct link *l, struct req *r)
 {
-	const struct peer *peer = link_peer(l);
+	const struct http *http = l->http;
+	const struct peer *peer;
 	struct job *j = &r->job;
 
+	if (unlikely(http->nr_submit + http->nr_waiting >= http->max_waiting)) {
+		r->app = REQ_NOT_FOR_APP;
+		answer_plain(l, r, 503, "too many requests wait for the application");
+		return;
+	}
+	peer = link_peer(l);
 	j->room = arena_rest(&r->arena, JOB_ROOM_MIN, &j->room_len);
 	if (!j->room) {
 		give_up(l);

@@ -67,6 +67,8 @@ struct http {
 	bool has_app;
 	struct list submit; /* requests that wait to be handed over, as they were complete */
 	u32 nr_submit;
+	u32 nr_waiting; /* handed over and not yet begun, as of the last batch */
+	u32 max_waiting; /* more of both: 503 */
 	const struct spill_ops *spill_ops; /* for bodies; NULL without an app */
 	void *spill_priv;
 

@@ -108,6 +108,9 @@ static inline bool job_cancel(struct job *j)
 					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
+/* In unsent, beside the bytes, while a producer sleeps on it. Every write is a read-modify-write. */
+#define JOB_UNSENT_WAITED (1u << 31)
+
 /* A producer that waits for room (futex on unsent) looks again. */
 void job_wake_producer(struct job *j);
 

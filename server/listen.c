@@ -13,7 +13,7 @@ static int parse_unix(const char *path, struct bind *b, const char **why)
 {
 	size_t len = strlen(path);
 
-	if (path[0] != '/' || len >= sizeof(b->addr.un.sun_path)) {
+	if (path[0] != '/' || len < 2 || len >= sizeof(b->addr.un.sun_path)) {
 		*why = "a Unix socket needs an absolute path of at most 107 bytes: "
 		       "unix:///run/app.sock";
 		return -EINVAL;
@@ -31,7 +31,7 @@ static int parse_port(const char *text, char **end)
 	if (text[0] < '0' || text[0] > '9')
 		return -1;
 	port = strtol(text, end, 10);
-	return **end || port > 65535 ? -1 : (int)port;
+	return **end || port < 1 || port > 65535 ? -1 : (int)port;
 }
 
 static int resolve(const char *host, int port, struct bind *b, const char **why)
@@ -75,12 +75,14 @@ static int parse_tcp(const char *rest, struct bind *b, const char **why)
 	if (len >= 2 && rest[0] == '[' && rest[len - 1] == ']') {
 		rest++;
 		len -= 2;
+		if (!memchr(rest, ':', len))
+			return -EINVAL;
 	} else if (memchr(rest, ':', len)) {
 		return -EINVAL;
 	}
 	port = parse_port(colon + 1, &end);
 	if (port < 0) {
-		*why = "the port has to be a number from 0 to 65535";
+		*why = "the port has to be a number from 1 to 65535";
 		return -EINVAL;
 	}
 	if (len == 0 || len >= sizeof(host))
@@ -114,7 +116,7 @@ static void unlink_stale(const struct bind *b)
 
 	if (lstat(b->addr.un.sun_path, &st) || !S_ISSOCK(st.st_mode))
 		return;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return;
 	if (connect(fd, &b->addr.any, b->addr_len) && errno == ECONNREFUSED)

@@ -154,6 +154,11 @@ const char *loop_name(const struct loop *l)
 	return l->backend->name;
 }
 
+int loop_fd(const struct loop *l)
+{
+	return l->backend->fd(l);
+}
+
 void loop_wake(struct loop *l)
 {
 	u64 one = 1;

@@ -56,7 +56,7 @@ struct io {
 	u8 inflight; /* enum io_op */
 	bool cancelled;
 	bool stopping; /* io_uring: the end of a multishot was asked for */
-	bool waits_room; /* io_uring: IO_SEND is a poll, its result no bytes */
+	bool waits_room; /* io_uring: IO_SEND is a poll, its result no bytes; epoll: there is room */
 	bool level; /* epoll: registered level-triggered */
 	bool regular; /* epoll: a file that takes any write at once */
 	struct list ready; /* epoll: to be tried again without an event */
@@ -78,6 +78,9 @@ void loop_free(struct loop *l);
 int loop_probe_uring(const char **why);
 
 const char *loop_name(const struct loop *l);
+
+/* The descriptor of the ring or the epoll set. */
+int loop_fd(const struct loop *l);
 
 /* The loop knows the descriptor from here to loop_close() or loop_remove(). */
 int loop_add(struct loop *l, struct io *io, int fd, const struct io_ops *ops) __must_check;
@@ -122,7 +125,9 @@ ssize_t loop_write(struct loop *l, struct io *io, const void *p, size_t len) __m
 
 /*
  * Moves up to @len bytes from @fd_in to the descriptor of @io, of which one
- * has to be a pipe; @off is the place in a file, -1 for a pipe.
+ * has to be a pipe; @off is the place in a file, -1 for a pipe. Both have to be
+ * O_NONBLOCK; -EAGAIN: the pipe is full or empty, or the socket has no room.
+ * There is no MSG_NOSIGNAL for it: SIGPIPE has to be ignored or blocked.
  */
 ssize_t loop_splice(struct loop *l, struct io *io, int fd_in, s64 off, size_t len) __must_check;
 

@@ -9,6 +9,7 @@ struct loop_backend {
 	const char *name;
 	int (*init)(struct loop *l, const struct loop_config *config);
 	void (*fini)(struct loop *l);
+	int (*fd)(const struct loop *l);
 	int (*add)(struct loop *l, struct io *io, bool plain);
 	void (*remove)(struct loop *l, struct io *io);
 	void (*close)(struct loop *l, struct io *io);

@@ -72,6 +72,11 @@ static int control(struct loop *l, struct io *io, int op, u32 events)
 	return epoll_ctl(epoll_of(l)->fd, op, io->fd, &ev) ? -errno : 0;
 }
 
+static int epoll_fd(const struct loop *l)
+{
+	return ((const struct epoll *)l->priv)->fd;
+}
+
 static int epoll_add(struct loop *l, struct io *io, bool plain)
 {
 	if (plain) {
@@ -147,8 +152,10 @@ static ssize_t epoll_wait_room(struct loop *l, struct io *io)
 
 	io->inflight |= IO_SEND;
 	/* The edge has passed already if there is room now: then it is looked at once more. */
-	if (poll(&pfd, 1, 0) != 0)
+	if (poll(&pfd, 1, 0) != 0) {
+		io->waits_room = true;
 		try_again(l, io);
+	}
 	return -EINPROGRESS;
 }
 
@@ -199,6 +206,7 @@ static bool epoll_cancel(struct loop *l, struct io *io)
 	list_del(&io->ready);
 	io->inflight = 0;
 	io->cancelled = false;
+	io->waits_room = false;
 	return true;
 }
 
@@ -285,6 +293,7 @@ static void serve(struct loop *l, struct io *io, u64 name, u32 events)
 	}
 	if (events & (EPOLLOUT | EPOLLERR | EPOLLHUP) && io->inflight & IO_SEND) {
 		io->inflight &= (u8)~IO_SEND;
+		io->waits_room = false;
 		io->ops->sent(io, 0);
 	}
 	if (in && alive(l, io, name, IO_ACCEPT))
@@ -311,13 +320,16 @@ static u32 epoll_dispatch(struct loop *l)
 	e->nr_events = 0;
 	while (!list_empty(&todo)) {
 		struct io *io = list_first(&todo, struct io, ready);
+		bool room;
 
 		/*
 		 * It may have closed or stopped meanwhile; then it wants
 		 * nothing. RDHUP is not known here: read until nothing is left.
 		 */
 		list_del(&io->ready);
-		serve(l, io, io_name(io, 0), EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+		room = io->waits_room;
+		io->waits_room = false;
+		serve(l, io, io_name(io, 0), EPOLLIN | EPOLLRDHUP | (room ? (u32)EPOLLOUT : 0));
 		n++;
 	}
 	return n;
@@ -327,6 +339,7 @@ const struct loop_backend loop_epoll = {
 	.name = "epoll",
 	.init = epoll_init,
 	.fini = epoll_fini,
+	.fd = epoll_fd,
 	.add = epoll_add,
 	.remove = epoll_remove,
 	.close = epoll_close,

@@ -105,8 +105,8 @@ static int pump(struct spill *s)
 {
 	while (s->head && !s->io.inflight) {
 		struct block *b = s->head;
-		ssize_t n = loop_write(s->loop, &s->io, b->bytes + b->written,
-				       b->filled - b->written);
+		ssize_t n =
+			loop_write(s->loop, &s->io, b->bytes + b->written, b->filled - b->written);
 
 		if (n == -EINPROGRESS)
 			return 0;

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/supervisor.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,30 +14,52 @@
 #include "server/control.h"
 #include "server/log.h"
 #include "server/loop.h"
+#include "server/notify.h"
+#include "server/runas.h"
+#include "server/slot.h"
+#include "server/spawn.h"
+#include "server/title.h"
 #include "server/worker.h"
 
-#define BACKOFF_MIN_MS 100u /* before a worker that died is replaced ... */
+#define BACKOFF_MIN_MS 100u /* before one that died is replaced ... */
 #define BACKOFF_MAX_MS 5000u /* ... doubled while they die before they are ready */
+#define KILL_AFTER_MS 5000u /* after the time that a worker has for itself */
 
-struct slot {
-	pid_t pid; /* 0 = empty */
-	int control_fd;
-	bool ready, leaving;
-	u32 backoff_ms;
-	u64 start_at_ms; /* when an empty slot is filled again; 0 = never */
-	int listeners[MAX_BINDS];
+enum mold_state {
+	MOLD_NONE,
+	MOLD_SETTLING, /* reads the config file */
+	MOLD_LOADING, /* loads the app */
+	MOLD_READY, /* forks */
 };
 
 enum stop_state { STOP_NONE, STOP_DRAIN, STOP_NOW };
 
+struct mold {
+	enum mold_state state;
+	pid_t pid;
+	int control_fd;
+	u32 backoff_ms;
+	u64 start_at_ms;
+};
+
 struct supervisor {
-	const struct conf *conf;
-	bool uring;
+	struct conf *conf;
+	enum conf_action action;
+	int argc;
+	char **argv;
+	struct runas runas;
+	struct conf_settings settings;
+	enum worker_backend backend;
 	int signal_fd;
 	sigset_t old_mask;
 	enum stop_state stop;
+	u64 kill_at_ms; /* 0 = never */
+	int status; /* to exit with */
+	bool listening, served; /* all workers were ready once */
+	u32 nr_inherited; /* listeners from systemd */
 	u32 nr_wanted;
-	struct slot slots[MAX_WORKERS];
+	struct mold mold;
+	struct slots slots;
 };
 
 static u64 clock_ms(void)
@@ -50,19 +70,27 @@ static u64 clock_ms(void)
 	return (u64)ts.tv_sec * MSEC_PER_SEC + (u64)ts.tv_nsec / NSEC_PER_MSEC;
 }
 
-int supervisor_pick_backend(const struct conf *conf, bool *uring)
+static u64 back_off(u32 *ms)
+{
+	*ms = *ms ? min(*ms * 2, BACKOFF_MAX_MS) : BACKOFF_MIN_MS;
+	return clock_ms() + *ms;
+}
+
+/* Which backend the workers will use; 0 or -errno. */
+static int pick_backend(struct supervisor *s)
 {
 	const char *why = "";
 	int err;
 
-	*uring = false;
-	if (conf->io_uring == IO_URING_OFF)
+	s->backend = WORKER_EPOLL;
+	if (s->conf->io_uring == IO_URING_OFF)
 		return 0;
 	err = loop_probe_uring(&why);
-	*uring = !err;
-	if (!err)
+	if (!err) {
+		s->backend = WORKER_URING;
 		return 0;
-	if (conf->io_uring == IO_URING_ON) {
+	}
+	if (s->conf->io_uring == IO_URING_ON) {
 		log_error("io_uring: %s; --io-uring on needs it, auto would use epoll", why);
 		return err;
 	}
@@ -70,263 +98,382 @@ int supervisor_pick_backend(const struct conf *conf, bool *uring)
 	return 0;
 }
 
-static void listen_failed(const struct bind *b, int err)
+static void tell(struct slot *slot, enum control_word word)
 {
-	const char *hint = "";
-
-	if (err == -EADDRINUSE)
-		hint = "; another process listens there, choose another --bind or stop it";
-	else if (err == -EACCES)
-		hint = "; ports below 1024 need CAP_NET_BIND_SERVICE, paths write permission";
-	else if (err == -EADDRNOTAVAIL)
-		hint = "; no interface of this host has that address";
-	log_error("listen: --bind %s: %s%s", b->text, strerror(-err), hint);
-}
-
-/*
- * One socket per address and slot, so that the kernel spreads connections.
- * The first of an address is bound alone first: SO_REUSEPORT would let a
- * second server of the same user in without a word.
- */
-static int claim_addresses(const struct conf *conf)
-{
-	for (u32 b = 0; b < conf->nr_binds; b++) {
-		int fd;
-
-		if (bind_is_unix(&conf->binds[b]))
-			continue;
-		fd = bind_listen(&conf->binds[b], 1);
-		if (fd < 0) {
-			listen_failed(&conf->binds[b], fd);
-			return fd;
-		}
-		close(fd);
-	}
-	return 0;
-}
-
-static void close_slot_listeners(struct supervisor *s, struct slot *slot)
-{
-	for (u32 b = 0; b < s->conf->nr_binds; b++) {
-		bool shared = bind_is_unix(&s->conf->binds[b]) && slot != &s->slots[0];
-
-		if (slot->listeners[b] >= 0 && !shared)
-			close(slot->listeners[b]);
-		slot->listeners[b] = -1;
-	}
-}
-
-static int open_slot(struct supervisor *s, u32 id)
-{
-	struct slot *slot = &s->slots[id];
-
-	for (u32 b = 0; b < s->conf->nr_binds; b++) {
-		const struct bind *bind = &s->conf->binds[b];
-		int fd = bind_is_unix(bind) && id > 0 ? s->slots[0].listeners[b]
-						      : bind_listen(bind, MAX_WORKERS);
-
-		if (fd < 0) {
-			listen_failed(bind, fd);
-			return fd;
-		}
-		slot->listeners[b] = fd;
-	}
-	return 0;
-}
-
-static void nothing(int sig)
-{
-	(void)sig;
-}
-
-/*
- * A terminal's Ctrl-C reaches the whole group, but a worker stops only by its
- * control socket. Handlers rather than SIG_IGN, which children inherit.
- */
-static void ignore_signals(void)
-{
-	static const int signals[] = { SIGINT,  SIGTERM, SIGHUP,  SIGQUIT,
-				       SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU };
-	struct sigaction sa = { .sa_handler = nothing, .sa_flags = SA_RESTART };
-
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
-		sigaction(signals[i], &sa, NULL);
-}
-
-static void pin_to_cpu(u32 id)
-{
-	cpu_set_t have, want;
-	u32 left;
-
-	if (sched_getaffinity(0, sizeof(have), &have) || CPU_COUNT(&have) == 0)
+	if (slot->state == SLOT_EMPTY)
 		return;
-	left = id % (u32)CPU_COUNT(&have);
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (!CPU_ISSET(cpu, &have) || left--)
-			continue;
-		CPU_ZERO(&want);
-		CPU_SET(cpu, &want);
-		sched_setaffinity(0, sizeof(want), &want);
-		return;
-	}
+	slot->state = SLOT_LEAVING;
+	if (slot->control_fd >= 0)
+		control_say(slot->control_fd, word, 0);
 }
 
-static _Noreturn void become_worker(struct supervisor *s, u32 id, int control_fd)
+static void stop_all(struct supervisor *s, enum stop_state stop)
 {
-	struct slot *mine = &s->slots[id];
+	u32 wait = stop == STOP_DRAIN ? s->conf->graceful_timeout_ms : 0;
+
+	if (stop <= s->stop)
+		return;
+	if (s->served)
+		log_info(stop == STOP_DRAIN ? "supervisor: stopping, requests are finished first"
+					    : "supervisor: stopping at once");
+	notify("STOPPING=1");
+	s->stop = stop;
+	s->kill_at_ms = clock_ms() + wait + KILL_AFTER_MS;
+	/* Ours go first: a listener that nobody serves must not take connections. */
+	slots_close(&s->slots);
+	for (u32 i = 0; i < MAX_WORKERS; i++)
+		tell(&s->slots.slots[i], stop == STOP_DRAIN ? CONTROL_DRAIN : CONTROL_STOP);
+	/* Before it waits for orders it does not listen, and has nothing to lose. */
+	if (s->mold.state == MOLD_READY)
+		control_say(s->mold.control_fd, CONTROL_STOP, 0);
+	else if (s->mold.state != MOLD_NONE)
+		kill(s->mold.pid, SIGKILL);
+}
+
+/* It cannot serve at all. */
+static void fail(struct supervisor *s, int status)
+{
+	if (s->stop == STOP_NONE)
+		s->status = status;
+	stop_all(s, STOP_NOW);
+}
+
+/* --- listening, and the workers --- */
+
+static void say_hello(const struct supervisor *s)
+{
+	const struct conf *conf = s->conf;
+
+	for (u32 b = 0; b < conf->nr_binds; b++)
+		log_info("listening on %s", conf->binds[b].text);
+	log_info("hyperion-bpf %s workers=%u threads=%u loop=%s environment=%s pid=%d",
+		 HYPERION_VERSION, s->nr_wanted, conf->no_app ? 0 : conf->nr_threads,
+		 s->backend == WORKER_URING ? "io_uring" : "epoll", conf->environment, (int)getpid());
+}
+
+static int write_pidfile(const char *path)
+{
+	FILE *f = fopen(path, "we");
+
+	if (!f) {
+		log_error("supervisor: --pidfile %s: %s", path, strerror(errno));
+		return -errno;
+	}
+	fprintf(f, "%d\n", (int)getpid());
+	return fclose(f) ? -errno : 0;
+}
+
+/* The settings are known: everything that can fail before the app is loaded. */
+static int begin_listening(struct supervisor *s)
+{
+	int err = pick_backend(s);
+
+	s->nr_wanted = s->conf->nr_workers;
+	slots_init(&s->slots, s->conf, s->nr_inherited);
+	if (!err)
+		err = slots_claim(&s->slots);
+	if (err || s->action == CONF_CHECK)
+		return err;
+	for (u32 i = 0; !err && i < s->nr_wanted; i++)
+		err = slot_open(&s->slots, i);
+	if (!err && s->conf->pidfile[0])
+		err = write_pidfile(s->conf->pidfile);
+	s->listening = true;
+	return err;
+}
+
+/* A worker without Ruby is our own child. */
+static int fork_plain(struct supervisor *s, u32 id, int control_fd)
+{
+	struct slot *slot = &s->slots.slots[id];
 	struct worker_params params = {
 		.id = id,
 		.conf = s->conf,
-		.backend = s->uring ? WORKER_URING : WORKER_EPOLL,
-		.listeners = mine->listeners,
+		.backend = s->backend,
+		.listeners = slot->listeners,
 		.control_fd = control_fd,
 	};
 
-	ignore_signals();
-	sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
-	close(s->signal_fd);
-	for (u32 i = 0; i < MAX_WORKERS; i++) {
-		if (i == id)
-			continue;
-		if (s->slots[i].pid)
-			close(s->slots[i].control_fd);
-		for (u32 b = 0; b < s->conf->nr_binds; b++)
-			if (!bind_is_unix(&s->conf->binds[b]) && s->slots[i].listeners[b] >= 0)
-				close(s->slots[i].listeners[b]);
-	}
-	if (s->conf->pin)
-		pin_to_cpu(id);
-	exit(worker_run(&params));
+	return spawn_worker(&s->runas, &params, &s->old_mask, &slot->pid);
+}
+
+static int ask_mold(struct supervisor *s, u32 id, int control_fd)
+{
+	struct control c = { .word = CONTROL_FORK, .number = id };
+
+	c.fds[c.nr_fds++] = control_fd;
+	for (u32 b = 0; b < s->conf->nr_binds; b++)
+		c.fds[c.nr_fds++] = s->slots.slots[id].listeners[b];
+	c.text[0] = s->backend == WORKER_URING ? 'u' : 'e';
+	c.text_len = 1;
+	return control_send(s->mold.control_fd, &c);
 }
 
 static int start_worker(struct supervisor *s, u32 id)
 {
-	struct slot *slot = &s->slots[id];
-	int pair[2];
-	pid_t pid;
+	struct slot *slot = &s->slots.slots[id];
+	int pair[2], err = control_pair(pair);
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	pid = fork();
-	if (pid < 0) {
-		int err = -errno;
-
+	if (err)
+		return err;
+	slot->pid = 0;
+	err = s->conf->no_app ? fork_plain(s, id, pair[1]) : ask_mold(s, id, pair[1]);
+	close(pair[1]);
+	if (err) {
 		close(pair[0]);
-		close(pair[1]);
 		return err;
 	}
-	if (pid == 0) {
-		close(pair[0]);
-		become_worker(s, id, pair[1]);
-	}
-	close(pair[1]);
-	slot->pid = pid;
 	slot->control_fd = pair[0];
-	slot->ready = slot->leaving = false;
-	slot->start_at_ms = 0;
+	slot->state = SLOT_STARTING;
+	slot->was_ready = false;
 	return 0;
 }
 
-static void later(struct slot *slot)
+static bool can_start(const struct supervisor *s)
 {
-	slot->backoff_ms =
-		slot->backoff_ms ? min(slot->backoff_ms * 2, BACKOFF_MAX_MS) : BACKOFF_MIN_MS;
-	slot->start_at_ms = clock_ms() + slot->backoff_ms;
+	return s->stop == STOP_NONE && s->listening &&
+	       (s->conf->no_app || s->mold.state == MOLD_READY);
 }
 
 static void fill_slots(struct supervisor *s)
 {
-	for (u32 i = 0; s->stop == STOP_NONE && i < s->nr_wanted; i++) {
-		struct slot *slot = &s->slots[i];
+	for (u32 i = 0; can_start(s) && i < s->nr_wanted; i++) {
+		struct slot *slot = &s->slots.slots[i];
 		int err;
 
-		if (slot->pid || clock_ms() < slot->start_at_ms)
+		if (slot->state != SLOT_EMPTY || clock_ms() < slot->start_at_ms)
 			continue;
-		if (slot->listeners[0] < 0 && open_slot(s, i)) {
-			close_slot_listeners(s, slot);
-			s->nr_wanted = i;
+		if (slot_open(&s->slots, i)) {
+			s->nr_wanted = max(i, 1u);
 			return;
 		}
 		err = start_worker(s, i);
 		if (err) {
-			log_error("supervisor: fork failed: %s worker=%u", strerror(-err), i);
-			later(slot);
+			log_error("supervisor: cannot start a worker: %s worker=%u", strerror(-err),
+				  i);
+			slot->start_at_ms = back_off(&slot->backoff_ms);
 		}
 	}
 }
 
-static void say_exit(const struct slot *slot, u32 id, int status)
+/* Nobody is in the slot any more. */
+static void empty_slot(struct supervisor *s, struct slot *slot)
 {
+	if (slot->control_fd >= 0)
+		close(slot->control_fd);
+	slot->control_fd = -1;
+	slot->state = SLOT_EMPTY;
+	slot->pid = 0;
+	/* One that had served is replaced at once, one that never came up is not. */
+	if (slot->was_ready) {
+		slot->backoff_ms = 0;
+		slot->start_at_ms = 0;
+		return;
+	}
+	slot->start_at_ms = back_off(&slot->backoff_ms);
+	if (!s->served && s->stop == STOP_NONE) {
+		log_error("supervisor: a worker died while starting; nothing was served");
+		fail(s, 1);
+	}
+}
+
+static void say_exit(const struct supervisor *s, const struct slot *slot, int status)
+{
+	u32 id = (u32)(slot - s->slots.slots);
+
 	if (WIFSIGNALED(status))
 		log_warn("supervisor: worker killed by signal %d (%s) worker=%u pid=%d",
 			 WTERMSIG(status), strsignal(WTERMSIG(status)), id, (int)slot->pid);
-	else if (!slot->leaving || WEXITSTATUS(status))
+	else if (slot->state != SLOT_LEAVING || WEXITSTATUS(status))
 		log_warn("supervisor: worker exited with status %d worker=%u pid=%d",
 			 WEXITSTATUS(status), id, (int)slot->pid);
 }
+
+static void became_ready(struct supervisor *s, struct slot *slot)
+{
+	if (slot->state == SLOT_STARTING)
+		slot->state = SLOT_READY;
+	slot->was_ready = true;
+	for (u32 i = 0; i < s->nr_wanted; i++)
+		if (!s->slots.slots[i].was_ready)
+			return;
+	if (s->served)
+		return;
+	s->served = true;
+	say_hello(s);
+	notify("READY=1");
+}
+
+static void read_worker(struct supervisor *s, struct slot *slot)
+{
+	struct control c;
+	int n;
+
+	while (slot->control_fd >= 0 && (n = control_recv(slot->control_fd, &c, false)) != -EAGAIN) {
+		if (n <= 0) {
+			/* With a known pid the wait for it says how it ended. */
+			close(slot->control_fd);
+			slot->control_fd = -1;
+			if (!slot->pid)
+				empty_slot(s, slot);
+			return;
+		}
+		if (c.word == CONTROL_HELLO)
+			slot->pid = c.pid;
+		else if (c.word == CONTROL_READY)
+			became_ready(s, slot);
+	}
+}
+
+static void change_workers(struct supervisor *s, int by)
+{
+	u32 wanted = s->nr_wanted + (u32)by;
+
+	if (s->stop != STOP_NONE || !s->served || wanted < 1 || wanted > MAX_WORKERS)
+		return;
+	s->nr_wanted = wanted;
+	log_info("supervisor: workers=%u", wanted);
+	if (by > 0)
+		return;
+	/* Its share of the group ends with the last copy of its listeners. */
+	tell(&s->slots.slots[wanted], CONTROL_DRAIN);
+	slot_close(&s->slots, wanted);
+}
+
+/* --- the mold --- */
+
+static void start_mold(struct supervisor *s)
+{
+	struct mold *m = &s->mold;
+	int err;
+
+	if (s->conf->no_app || m->state != MOLD_NONE || s->stop != STOP_NONE ||
+	    clock_ms() < m->start_at_ms)
+		return;
+	err = spawn_mold(&s->runas, s->argv, &s->old_mask, &m->pid, &m->control_fd);
+	if (err) {
+		log_error("supervisor: cannot start the mold: %s", strerror(-err));
+		if (!s->served)
+			fail(s, 1);
+		m->start_at_ms = back_off(&m->backoff_ms);
+		return;
+	}
+	m->state = MOLD_SETTLING;
+}
+
+static void mold_settled(struct supervisor *s)
+{
+	/* A replacement reads the file again; what it says now is for the next start. */
+	if (!s->listening) {
+		int action = conf_read(s->conf, &s->settings, s->argc, s->argv);
+
+		if (action < 0 || begin_listening(s)) {
+			fail(s, action < 0 ? 2 : 1);
+			return;
+		}
+	}
+	s->mold.state = MOLD_LOADING;
+	control_say(s->mold.control_fd, CONTROL_LOAD, 0);
+}
+
+static void check_done(struct supervisor *s)
+{
+	for (u32 b = 0; b < s->conf->nr_binds; b++)
+		printf("bind %s\n", s->conf->binds[b].text);
+	printf("workers %u\nthreads %u\nloop %s\nenvironment %s\nthe settings are right%s\n",
+	       s->nr_wanted, s->conf->nr_threads, s->backend == WORKER_URING ? "io_uring" : "epoll",
+	       s->conf->environment, s->conf->no_app ? "" : ", the app loads");
+	stop_all(s, STOP_NOW);
+}
+
+static void take_setting(struct supervisor *s, const struct control *c)
+{
+	size_t key_len = strnlen(c->text, c->text_len);
+
+	if (!s->listening && c->text_len > key_len + 1 && c->text[c->text_len - 1] == '\0' &&
+	    conf_settings_add(&s->settings, c->text, c->text + key_len + 1))
+		fail(s, 1);
+}
+
+static void read_mold(struct supervisor *s)
+{
+	struct mold *m = &s->mold;
+	struct control c;
+	int n;
+
+	while (m->state != MOLD_NONE && m->control_fd >= 0 &&
+	       (n = control_recv(m->control_fd, &c, false)) != -EAGAIN) {
+		if (n <= 0) {
+			close(m->control_fd);
+			m->control_fd = -1;
+			return;
+		}
+		switch (c.word) {
+		case CONTROL_SETTING:
+			take_setting(s, &c);
+			break;
+		case CONTROL_SETTLED:
+			mold_settled(s);
+			break;
+		case CONTROL_LOADED:
+			m->state = MOLD_READY;
+			m->backoff_ms = 0;
+			if (s->action == CONF_CHECK)
+				check_done(s);
+			break;
+		case CONTROL_FAILED:
+			/* The first one decides; a replacement is tried again. */
+			if (!s->served)
+				fail(s, (int)c.number);
+			break;
+		default:
+			break;
+		}
+	}
+}
+
+static void mold_died(struct supervisor *s, int status)
+{
+	struct mold *m = &s->mold;
+
+	if (m->control_fd >= 0)
+		close(m->control_fd);
+	m->control_fd = -1;
+	m->state = MOLD_NONE;
+	m->pid = 0;
+	if (s->stop != STOP_NONE)
+		return;
+	if (!s->served) {
+		fail(s, WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1);
+		return;
+	}
+	log_warn("supervisor: the mold died (%s %d), starting another; workers go on",
+		 WIFSIGNALED(status) ? "signal" : "status",
+		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	m->start_at_ms = back_off(&m->backoff_ms);
+}
+
+/* --- the loop --- */
 
 static void reap(struct supervisor *s)
 {
 	int status;
 	pid_t pid;
 
+	/* Children that are neither were forked by the app and left to us. */
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		for (u32 i = 0; i < MAX_WORKERS; i++) {
-			struct slot *slot = &s->slots[i];
+		struct slot *slot = slots_find(&s->slots, pid);
 
-			if (slot->pid != pid)
-				continue;
-			say_exit(slot, i, status);
-			close(slot->control_fd);
-			slot->pid = 0;
-			/* One that had served is replaced at once, one that never came up is not. */
-			if (slot->ready)
-				slot->backoff_ms = 0;
-			else
-				later(slot);
-			break;
+		if (pid == s->mold.pid) {
+			mold_died(s, status);
+		} else if (slot) {
+			say_exit(s, slot, status);
+			empty_slot(s, slot);
 		}
 	}
 }
 
-static void tell(struct slot *slot, enum control_word word)
-{
-	if (!slot->pid)
-		return;
-	slot->leaving = true;
-	control_send(slot->control_fd, word);
-}
-
-static void stop_all(struct supervisor *s, enum stop_state stop)
-{
-	if (stop <= s->stop)
-		return;
-	log_info(stop == STOP_DRAIN ? "supervisor: stopping, requests are finished first"
-				    : "supervisor: stopping at once");
-	s->stop = stop;
-	/* Ours go first: a listener that nobody serves must not take connections. */
-	for (u32 i = MAX_WORKERS; i-- > 0;)
-		close_slot_listeners(s, &s->slots[i]);
-	for (u32 i = 0; i < MAX_WORKERS; i++)
-		tell(&s->slots[i], stop == STOP_DRAIN ? CONTROL_DRAIN : CONTROL_STOP);
-}
-
-static void change_workers(struct supervisor *s, int by)
-{
-	if (s->stop != STOP_NONE || s->nr_wanted + (u32)by < 1 || s->nr_wanted + (u32)by > MAX_WORKERS)
-		return;
-	s->nr_wanted += (u32)by;
-	log_info("supervisor: workers=%u", s->nr_wanted);
-	if (by < 0) {
-		struct slot *slot = &s->slots[s->nr_wanted];
-
-		/* Its share of the group ends with the last copy of its listeners. */
-		tell(slot, CONTROL_DRAIN);
-		close_slot_listeners(s, slot);
-	}
-}
-
-static void read_signal(struct supervisor *s)
+static void read_signals(struct supervisor *s)
 {
 	struct signalfd_siginfo info;
 
@@ -334,7 +481,7 @@ static void read_signal(struct supervisor *s)
 		switch (info.ssi_signo) {
 		case SIGTERM:
 		case SIGINT:
-			stop_all(s, STOP_DRAIN);
+			stop_all(s, s->served ? STOP_DRAIN : STOP_NOW);
 			break;
 		case SIGQUIT:
 			stop_all(s, STOP_NOW);
@@ -351,67 +498,80 @@ static void read_signal(struct supervisor *s)
 	}
 }
 
-static bool any_alive(const struct supervisor *s)
+static void kill_late(struct supervisor *s)
 {
-	for (u32 i = 0; i < MAX_WORKERS; i++)
-		if (s->slots[i].pid)
-			return true;
-	return false;
-}
+	if (!s->kill_at_ms || clock_ms() < s->kill_at_ms)
+		return;
+	s->kill_at_ms = 0;
+	for (u32 i = 0; i < MAX_WORKERS; i++) {
+		struct slot *slot = &s->slots.slots[i];
 
-static int next_start_ms(const struct supervisor *s)
-{
-	u64 now = clock_ms(), best = 0;
-
-	for (u32 i = 0; s->stop == STOP_NONE && i < s->nr_wanted; i++) {
-		const struct slot *slot = &s->slots[i];
-
-		if (slot->pid)
+		if (slot->state == SLOT_EMPTY || !slot->pid)
 			continue;
-		if (slot->start_at_ms <= now)
-			return 0;
-		if (!best || slot->start_at_ms < best)
-			best = slot->start_at_ms;
+		log_warn("supervisor: killing a worker that does not stop worker=%u pid=%d", i,
+			 (int)slot->pid);
+		kill(slot->pid, SIGKILL);
 	}
-	return best ? (int)(best - now) : -1;
+	if (s->mold.state != MOLD_NONE)
+		kill(s->mold.pid, SIGKILL);
 }
 
-static void read_control(struct slot *slot)
+static u64 earlier(u64 a, u64 b)
 {
-	enum control_word word;
-	int n;
+	return !a ? b : !b ? a : min(a, b);
+}
 
-	while ((n = control_recv(slot->control_fd, &word)) > 0)
-		if (word == CONTROL_READY)
-			slot->ready = true;
+/* Until something has to be started or killed; -1 = for ever. */
+static int time_to_wait(const struct supervisor *s)
+{
+	u64 now = clock_ms(), at = s->kill_at_ms;
+
+	for (u32 i = 0; can_start(s) && i < s->nr_wanted; i++)
+		if (s->slots.slots[i].state == SLOT_EMPTY)
+			at = earlier(at, max(s->slots.slots[i].start_at_ms, now));
+	if (!s->conf->no_app && s->mold.state == MOLD_NONE && s->stop == STOP_NONE)
+		at = earlier(at, max(s->mold.start_at_ms, now));
+	if (!at)
+		return -1;
+	return at > now ? (int)min(at - now, 60000ull) : 0;
+}
+
+static void wait_for_news(struct supervisor *s)
+{
+	struct pollfd fds[MAX_WORKERS + 2];
+	nfds_t n = 0;
+
+	fds[n++] = (struct pollfd){ .fd = s->signal_fd, .events = POLLIN };
+	if (s->mold.state != MOLD_NONE && s->mold.control_fd >= 0)
+		fds[n++] = (struct pollfd){ .fd = s->mold.control_fd, .events = POLLIN };
+	for (u32 i = 0; i < MAX_WORKERS; i++)
+		if (s->slots.slots[i].control_fd >= 0)
+			fds[n++] = (struct pollfd){ .fd = s->slots.slots[i].control_fd,
+						    .events = POLLIN };
+	if (poll(fds, n, time_to_wait(s)) < 0 && errno != EINTR)
+		log_error("supervisor: poll: %s", strerror(errno));
+}
+
+static bool finished(const struct supervisor *s)
+{
+	return s->stop != STOP_NONE && !slots_any(&s->slots) && s->mold.state == MOLD_NONE;
 }
 
 static void watch(struct supervisor *s)
 {
-	struct pollfd fds[MAX_WORKERS + 1];
-	struct slot *slots[MAX_WORKERS + 1];
-
-	while (s->stop == STOP_NONE || any_alive(s)) {
-		nfds_t n = 0;
-
+	while (!finished(s)) {
+		start_mold(s);
 		fill_slots(s);
-		fds[n++] = (struct pollfd){ .fd = s->signal_fd, .events = POLLIN };
-		for (u32 i = 0; i < MAX_WORKERS; i++) {
-			struct slot *slot = &s->slots[i];
-
-			/* Once it is ready there is nothing more to hear from it. */
-			if (!slot->pid || slot->ready)
-				continue;
-			slots[n] = slot;
-			fds[n++] = (struct pollfd){ .fd = slot->control_fd, .events = POLLIN };
-		}
-		if (poll(fds, n, next_start_ms(s)) < 0 && errno != EINTR)
+		if (finished(s))
 			break;
-		for (nfds_t i = 1; i < n; i++)
-			if (fds[i].revents & POLLIN)
-				read_control(slots[i]);
-		read_signal(s);
+		wait_for_news(s);
+		read_mold(s);
+		/* What a process said before it died comes before its death. */
+		for (u32 i = 0; i < MAX_WORKERS; i++)
+			read_worker(s, &s->slots.slots[i]);
+		read_signals(s);
 		reap(s);
+		kill_late(s);
 	}
 }
 
@@ -429,63 +589,70 @@ static int init_signals(struct supervisor *s)
 	return s->signal_fd < 0 ? -errno : 0;
 }
 
-static int write_pidfile(const char *path)
+static void clean_up(struct supervisor *s)
 {
-	FILE *f = fopen(path, "we");
-
-	if (!f) {
-		log_error("supervisor: --pidfile %s: %s", path, strerror(errno));
-		return -errno;
+	if (s->listening) {
+		for (u32 b = s->slots.nr_inherited; b < s->conf->nr_binds; b++)
+			bind_unlink(&s->conf->binds[b]);
+		if (s->conf->pidfile[0])
+			unlink(s->conf->pidfile);
 	}
-	fprintf(f, "%d\n", (int)getpid());
-	return fclose(f) ? -errno : 0;
+	if (s->signal_fd >= 0)
+		close(s->signal_fd);
+	free(s->settings.p);
+	free(s);
 }
 
-static void say_hello(const struct supervisor *s)
+static int find_app(struct supervisor *s)
 {
 	const struct conf *conf = s->conf;
 
-	for (u32 b = 0; b < conf->nr_binds; b++)
-		log_info("listening on %s", conf->binds[b].text);
-	log_info("hyperion-bpf %s workers=%u loop=%s pid=%d", HYPERION_VERSION, s->nr_wanted,
-		 s->uring ? "io_uring" : "epoll", (int)getpid());
+	if (conf->no_app)
+		return runas_find(&s->runas, conf->user, conf->group, "") ? 2 : 0;
+	if (access(conf->rackup, R_OK)) {
+		log_error(
+			"conf: %s: %s; name the rackup file, or use --no-app to serve without one",
+			conf->rackup, strerror(errno));
+		return 1;
+	}
+	if (conf->config[0] && access(conf->config, R_OK)) {
+		log_error("conf: --config %s: %s", conf->config, strerror(errno));
+		return 2;
+	}
+	return runas_find(&s->runas, conf->user, conf->group, conf->rackup) ? 2 : 0;
 }
 
-static void clean_up(struct supervisor *s)
-{
-	for (u32 b = 0; b < s->conf->nr_binds; b++)
-		bind_unlink(&s->conf->binds[b]);
-	if (s->conf->pidfile)
-		unlink(s->conf->pidfile);
-	close(s->signal_fd);
-}
-
-int supervisor_run(const struct conf *conf)
+int supervisor_run(struct conf *conf, enum conf_action action, int argc, char **argv)
 {
 	struct supervisor *s = calloc(1, sizeof(*s));
+	char pid[16];
+	int status;
 
 	if (!s)
 		return 1;
 	s->conf = conf;
-	s->nr_wanted = conf->nr_workers;
-	for (u32 i = 0; i < MAX_WORKERS; i++)
-		for (u32 b = 0; b < MAX_BINDS; b++)
-			s->slots[i].listeners[b] = -1;
-	if (supervisor_pick_backend(conf, &s->uring) || claim_addresses(conf) || init_signals(s) ||
-	    (conf->pidfile && write_pidfile(conf->pidfile))) {
-		free(s);
-		return 1;
+	s->action = action;
+	s->argc = argc;
+	s->argv = argv;
+	s->signal_fd = s->mold.control_fd = -1;
+	/* Before anything is executed: they must not leak. */
+	s->nr_inherited = notify_listen_fds();
+	slots_init(&s->slots, conf, 0);
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("HYPERION_MASTER_PID", pid, 1);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	title_set("supervisor");
+	s->status = find_app(s);
+	if (!s->status && init_signals(s))
+		s->status = 1;
+	if (!s->status && conf->no_app) {
+		s->status = begin_listening(s) ? 1 : 0;
+		if (!s->status && action == CONF_CHECK)
+			check_done(s);
 	}
-	for (u32 i = 0; i < s->nr_wanted; i++) {
-		if (open_slot(s, i)) {
-			clean_up(s);
-			free(s);
-			return 1;
-		}
-	}
-	say_hello(s);
-	watch(s);
+	if (!s->status)
+		watch(s);
+	status = s->status;
 	clean_up(s);
-	free(s);
-	return 0;
+	return status;
 }

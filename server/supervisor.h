@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The process that people start: it owns the listeners, forks the workers,
- * replaces those that die and passes signals on as control words.
+ * The process that people start: it owns the listeners, has workers forked
+ * (by the mold, or by itself where there is no app), replaces what dies and
+ * passes signals on as control words. It never runs Ruby.
  */
 #ifndef HYPERION_SERVER_SUPERVISOR_H
 #define HYPERION_SERVER_SUPERVISOR_H
 
 #include "server/conf.h"
 
-/* The exit status: 0 after a stop, 1 when it cannot serve. */
-int supervisor_run(const struct conf *conf);
-
-/* Which backend the workers will use, in one line on stderr; 0 or -errno. */
-int supervisor_pick_backend(const struct conf *conf, bool *uring) __must_check;
+/*
+ * @action: CONF_RUN, or CONF_CHECK: do all that a start does up to the loaded
+ * app, say what would run, stop. @conf comes from this command line; the
+ * settings of a config file are still missing in it.
+ */
+int supervisor_run(struct conf *conf, enum conf_action action, int argc, char **argv);
 
 #endif

@@ -8,15 +8,21 @@
 #include <unistd.h>
 
 #include "server/access_log.h"
+#include "server/app.h"
 #include "server/conn.h"
 #include "server/control.h"
 #include "server/h1.h"
+#include "server/h1_answer.h"
 #include "server/log.h"
 #include "server/loop.h"
 #include "server/route.h"
+#include "server/spill.h"
+#include "server/title.h"
 #include "server/wheel.h"
 
 #define ACCEPT_RETRY_MS 100 /* after running out of descriptors or memory */
+#define TITLE_MS 1000 /* how often the process title may change */
+#define SUBMIT_MAX 256u /* jobs handed over at a time */
 
 enum worker_state {
 	WORKER_SERVING,
@@ -42,9 +48,13 @@ struct worker {
 	struct conns conns;
 	struct listener listeners[MAX_BINDS];
 	struct io control;
-	struct timer accept_timer, drain_timer;
+	struct timer accept_timer, drain_timer, title_timer;
+	u32 title_conns, title_busy; /* what the title says */
 	struct access_log log;
 	struct io log_io;
+	bool has_app;
+	u32 nr_with_app; /* jobs that the app has */
+	struct app app;
 };
 
 static void update_clock(struct worker *w)
@@ -178,14 +188,14 @@ static void drained_too_long(struct timer *t)
 static void control_ready(struct io *io, int revents)
 {
 	struct worker *w = container_of(io, struct worker, control);
-	enum control_word word;
+	struct control c;
 	int n;
 
 	(void)revents;
-	while ((n = control_recv(io->fd, &word)) > 0) {
-		if (word == CONTROL_DRAIN)
+	while ((n = control_recv(io->fd, &c, false)) > 0) {
+		if (c.word == CONTROL_DRAIN)
 			drain(w);
-		else if (word == CONTROL_STOP)
+		else if (c.word == CONTROL_STOP)
 			stop(w);
 	}
 	if (n == -EAGAIN && loop_poll(w->loop, io, POLLIN) == -EINPROGRESS)
@@ -296,6 +306,141 @@ static int init_listeners(struct worker *w, const int *fds)
 	return 0;
 }
 
+/* --- the app --- */
+
+static void touch(struct link *l)
+{
+	conn_touch(conn_of_link(l));
+}
+
+static void wake_loop(void *arg)
+{
+	loop_wake(arg);
+}
+
+static int init_app(struct worker *w, const struct worker_params *params)
+{
+	int err;
+
+	if (!params->has_app)
+		return 0;
+	err = app_init(&w->app, w->conf->nr_threads, w->conf->max_pending, wake_loop, w->loop);
+	if (err)
+		return err;
+	w->app.ops = params->app_ops;
+	w->has_app = true;
+	w->http.has_app = true;
+	w->http.max_waiting = w->conf->max_pending;
+	w->http.spill_ops = &spill_ops;
+	w->http.spill_priv = w->loop;
+	w->http.touch = touch;
+	w->http.find_peer = conn_find_peer;
+	return 0;
+}
+
+/* What the app has answered goes to the links; true if there was any. */
+static bool reap_answers(struct worker *w)
+{
+	struct answer *a;
+	bool any = false;
+
+	while ((a = app_reap(&w->app))) {
+		struct req *r = container_of(a->job, struct req, job);
+		bool last = a->flags & ANSWER_LAST;
+		struct link *l = r->link;
+
+		any = true;
+		w->nr_with_app -= last;
+		if (l) {
+			l->proto->answer(l, r, a);
+			touch(l);
+			continue;
+		}
+		answer_drop(a);
+		if (last)
+			req_returned(r);
+	}
+	return any;
+}
+
+/* All complete requests of a batch in one go, so that one wake does for them. */
+static void submit_jobs(struct worker *w)
+{
+	struct job *jobs[SUBMIT_MAX];
+	struct list *pos;
+	u32 nr = 0, taken;
+
+	for (pos = w->http.submit.next; pos != &w->http.submit && nr < SUBMIT_MAX; pos = pos->next) {
+		struct req *r = list_entry(pos, struct req, submit);
+
+		r->job.queued_ns = w->http.now_ns;
+		/* Before they go: from then on another thread may answer. */
+		r->app = REQ_WITH_APP;
+		jobs[nr++] = &r->job;
+	}
+	taken = app_submit(&w->app, jobs, nr, w->http.now_ns);
+	for (u32 i = 0; i < nr; i++) {
+		struct req *r = container_of(jobs[i], struct req, job);
+
+		if (i >= taken) {
+			r->app = REQ_FOR_APP; /* offered again */
+			continue;
+		}
+		list_del(&r->submit);
+		w->http.nr_submit--;
+		w->nr_with_app++;
+	}
+}
+
+/* Jobs out, answers in, until both lie still. Inline, each round runs handlers. */
+static void exchange(struct worker *w)
+{
+	for (;;) {
+		bool any = reap_answers(w);
+
+		if (any)
+			conns_flush(&w->conns);
+		if (!list_empty(&w->http.submit) && w->nr_with_app < w->app.max_jobs) {
+			submit_jobs(w);
+			any |= w->conf->nr_threads == 0;
+		}
+		if (!any)
+			break;
+	}
+	w->http.nr_waiting = ring_count(&w->app.jobs);
+}
+
+static u32 busy_threads(const struct worker *w)
+{
+	return w->has_app ? __atomic_load_n(&w->app.nr_running, __ATOMIC_RELAXED) : 0;
+}
+
+static void write_title(struct worker *w)
+{
+	w->title_conns = w->conns.nr;
+	w->title_busy = busy_threads(w);
+	if (w->has_app)
+		title_set("worker %u%s [%u of %u threads busy, %u connections]", w->id,
+			  w->http.draining ? " draining" : "", w->title_busy, w->conf->nr_threads,
+			  w->title_conns);
+	else
+		title_set("worker %u%s [%u connections]", w->id,
+			  w->http.draining ? " draining" : "", w->title_conns);
+}
+
+static void title_due(struct timer *t)
+{
+	write_title(container_of(t, struct worker, title_timer));
+}
+
+/* A change is shown within a second; an idle worker is not woken for it again. */
+static void update_title(struct worker *w)
+{
+	if (!w->title_timer.pending &&
+	    (w->conns.nr != w->title_conns || busy_threads(w) != w->title_busy))
+		wheel_add(&w->wheel, &w->title_timer, now_ms(w) + TITLE_MS);
+}
+
 static int init(struct worker *w, const struct worker_params *params)
 {
 	struct loop_config config = { .kind = params->backend == WORKER_URING ? LOOP_URING
@@ -314,13 +459,18 @@ static int init(struct worker *w, const struct worker_params *params)
 	w->conns.closed = conn_closed;
 	timer_init(&w->accept_timer, accept_again);
 	timer_init(&w->drain_timer, drained_too_long);
+	timer_init(&w->title_timer, title_due);
 	err = loop_add_plain(w->loop, &w->control, params->control_fd, &control_ops);
 	if (!err && loop_poll(w->loop, &w->control, POLLIN) != -EINPROGRESS)
 		err = -EIO;
 	if (!err)
 		err = init_log(w);
+	if (!err)
+		err = init_app(w, params);
 	return err ? err : init_listeners(w, params->listeners);
 }
+
+/* --- the loop --- */
 
 static s64 time_to_wait(const struct worker *w)
 {
@@ -333,6 +483,29 @@ static s64 time_to_wait(const struct worker *w)
 	return at > w->http.now_ns ? (s64)(at - w->http.now_ns) : 0;
 }
 
+/* Sleeps until there is something to do; 0 or -errno. */
+static int wait_for_events(struct worker *w)
+{
+	s64 timeout, look = -1;
+	int err;
+
+	if (w->has_app) {
+		look = app_before_wait(&w->app, w->http.now_ns);
+		if (look == 0) {
+			/* Answers came during a hold: they leave with the enter below. */
+			update_clock(w);
+			exchange(w);
+		}
+	}
+	timeout = time_to_wait(w);
+	if (look >= 0 && (timeout < 0 || look < timeout))
+		timeout = look;
+	err = loop_wait(w->loop, timeout);
+	if (w->has_app)
+		app_after_wait(&w->app);
+	return err;
+}
+
 static bool finished(const struct worker *w)
 {
 	if (w->state == WORKER_SERVING || w->conns.nr)
@@ -340,13 +513,14 @@ static bool finished(const struct worker *w)
 	for (u32 i = 0; i < w->conf->nr_binds; i++)
 		if (w->listeners[i].open)
 			return false;
-	return w->state == WORKER_STOPPING || !w->log_io.inflight;
+	/* Handlers whose clients are gone may end, too, while there is time. */
+	return w->state == WORKER_STOPPING || (!w->log_io.inflight && !w->nr_with_app);
 }
 
 static int serve(struct worker *w)
 {
 	while (!finished(w)) {
-		int err = loop_wait(w->loop, time_to_wait(w));
+		int err = wait_for_events(w);
 
 		if (err) {
 			log_error("worker: the loop failed: %s worker=%u", strerror(-err), w->id);
@@ -356,8 +530,11 @@ static int serve(struct worker *w)
 		loop_dispatch(w->loop);
 		wheel_advance(&w->wheel, now_ms(w));
 		conns_flush(&w->conns);
+		if (w->has_app)
+			exchange(w);
 		if (w->http.keep_views)
 			flush_log(w);
+		update_title(w);
 	}
 	return 0;
 }
@@ -370,15 +547,18 @@ static void fini(struct worker *w)
 	http_fini(&w->http);
 	access_log_fini(&w->log);
 	route_table_free(w->routes);
+	if (w->has_app)
+		app_fini(&w->app);
 	free(w);
 }
 
 int worker_run(const struct worker_params *params)
 {
-	struct worker *w = calloc(1, sizeof(*w));
+	struct worker *w = aligned_alloc(64, sizeof(*w));
 	int err = -ENOMEM, status;
 
 	if (w) {
+		memset(w, 0, sizeof(*w));
 		w->id = params->id;
 		w->conf = params->conf;
 		err = init(w, params);
@@ -387,9 +567,15 @@ int worker_run(const struct worker_params *params)
 		log_error("worker: cannot start: %s worker=%u", strerror(-err), params->id);
 		return 1;
 	}
-	control_send(params->control_fd, CONTROL_READY);
+	if (w->has_app && params->started)
+		params->started(params->arg, &w->app, loop_fd(w->loop));
+	write_title(w);
+	control_say(params->control_fd, CONTROL_READY, w->id);
 	status = serve(w);
-	if (status == 0)
-		fini(w); /* so that a sanitizer sees what is left; a failed one just exits */
+	if (w->has_app && params->stopped)
+		params->stopped(params->arg);
+	/* So that a sanitizer sees what is left; with handlers still running it just exits. */
+	if (status == 0 && !w->has_app)
+		fini(w);
 	return status;
 }

@@ -8,7 +8,7 @@
     version_args %w[--version]
     offers constant: '/-/health'
     command do |s|
-      [s.program, '-w', '1', '-b', "tcp://127.0.0.1:#{s.port}", '--io-uring', io_uring, '--no-log-requests']
+      [s.program, '-w', '1', '-b', "tcp://127.0.0.1:#{s.port}", '--io-uring', io_uring, '--no-log-requests', '--no-app']
     end
   end
 end

@@ -69,6 +69,7 @@ class Server
     @log = Tempfile.new("hyperion-log")
     words = (no_uring ? [File.join(BUILD, "selftests/harness/seccomp_no_uring")] : []) + as_user(nobody)
     words += bind == false ? [] : ["-b", bind || "tcp://127.0.0.1:#{port}"]
+    args += ["--no-app"] unless args.any? { |a| a.to_s.end_with?(".ru") }
     @pid = Process.spawn(env, *words, *args.map(&:to_s), in: File::NULL, out: [@log.path, "a"], err: %i[child out],
                          pgroup: true, chdir: chdir)
   end

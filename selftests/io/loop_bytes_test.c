@@ -490,3 +490,43 @@ TEST_F(bytes, reuse_after_cancel)
 	close(peer);
 	probe_fini(&p);
 }
+
+/* --- room --- */
+
+TEST_F(bytes, room_is_told_once_there_is_some)
+{
+	struct probe p;
+	int peer = probe_pair(&p, self->l, variant->tcp);
+
+	/* It may take more already. */
+	ASSERT_EQ(loop_wait_room(self->l, &p.io), -EINPROGRESS);
+	RUN_UNTIL(self->l, p.nr_sent == 1u);
+	EXPECT_EQ(p.last, 0);
+	EXPECT_EQ(p.io.inflight, 0);
+	/* Full: not before the peer has read; receiving does not disturb it. */
+	fill(p.io.fd);
+	loop_recv(self->l, &p.io);
+	ASSERT_EQ(loop_wait_room(self->l, &p.io), -EINPROGRESS);
+	ASSERT_EQ(send(peer, "ping", 4, 0), 4);
+	RUN_UNTIL(self->l, p.in_len == 4u);
+	settle(self->l);
+	EXPECT_EQ(p.nr_sent, 1);
+	for (int i = 0; i < 10000 && p.nr_sent == 1; i++) {
+		read_now(peer, self->to, 65536);
+		turn(self->l, 0);
+	}
+	EXPECT_EQ(p.nr_sent, 2);
+	EXPECT_EQ(p.last, 0);
+	EXPECT_EQ(p.io.inflight, IO_RECV);
+	/* Cancelled while it waits. */
+	fill(p.io.fd);
+	ASSERT_EQ(loop_wait_room(self->l, &p.io), -EINPROGRESS);
+	if (!loop_cancel(self->l, &p.io))
+		RUN_UNTIL(self->l, p.nr_quiet == 1u);
+	while (read_now(peer, self->to, LEN))
+		;
+	settle(self->l);
+	EXPECT_EQ(p.nr_sent, 2);
+	close(peer);
+	probe_fini(&p);
+}

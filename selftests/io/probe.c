@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -203,12 +204,14 @@ int tcp_connect(int listener)
 
 void tcp_pair(int fds[2])
 {
-	int listener = tcp_listen();
+	int listener = tcp_listen(), on = 1;
 
 	fds[1] = tcp_connect(listener);
 	fds[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	ASSERT_GE(fds[0], 0);
 	close(listener);
+	/* Small pieces arrive as they are sent. */
+	ASSERT_OK(SYS(setsockopt(fds[1], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))));
 }
 
 struct writer {

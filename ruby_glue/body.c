@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+#include "ruby_glue/body.h"
+
+#include <fcntl.h>
+#include <ruby/thread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ruby_glue/head.h"
+#include "server/log.h"
+
+#define PIECE_MAX APP_UNSENT_MAX /* of an enumerable body: one answer, bytes */
+#define INLINE_BODY_MAX (64 * MIB) /* threads 0: an enumerable body is collected whole */
+#define WAIT_NS NSEC_PER_SEC
+
+static struct {
+	ID id_each, id_call, id_close, id_to_ary, id_to_path;
+	bool rack_3;
+} body_names;
+
+void glue_body_init(bool rack_3)
+{
+	body_names.id_each = rb_intern("each");
+	body_names.id_call = rb_intern("call");
+	body_names.id_close = rb_intern("close");
+	body_names.id_to_ary = rb_intern("to_ary");
+	body_names.id_to_path = rb_intern("to_path");
+	body_names.rack_3 = rack_3;
+}
+
+bool glue_body_closable(VALUE body)
+{
+	/* An array of the app's could only by a singleton method, and then has another class. */
+	if (RB_TYPE_P(body, T_ARRAY) && RBASIC_CLASS(body) == rb_cArray)
+		return false;
+	return rb_respond_to(body, body_names.id_close);
+}
+
+void glue_body_close(VALUE body)
+{
+	rb_funcallv(body, body_names.id_close, 0, NULL);
+}
+
+static void append(struct reply *r, VALUE piece, size_t off, size_t len)
+{
+	if (reply_need(r, len))
+		rb_memerror();
+	memcpy(r->p, RSTRING_PTR(piece) + off, len);
+	r->p += len;
+}
+
+static void __cold bad_piece(VALUE piece)
+{
+	glue_bad_response("body gives %s instead of String", rb_obj_classname(piece));
+}
+
+/* 0 even when memory is out: ANSWER_END is always sent. */
+static void send_end(struct reply *r)
+{
+	if (reply_send(r, ANSWER_END))
+		rb_memerror();
+}
+
+/* --- arrays --- */
+
+static u64 array_len(VALUE array)
+{
+	u64 len = 0;
+
+	for (long i = 0; i < RARRAY_LEN(array); i++) {
+		VALUE piece = RARRAY_AREF(array, i);
+
+		if (!RB_TYPE_P(piece, T_STRING))
+			bad_piece(piece);
+		len += (u64)RSTRING_LEN(piece);
+	}
+	return len;
+}
+
+/* What is there counts, not what the app has said about it. */
+static void settle_length(struct reply *r, u64 len)
+{
+	if (r->content_length != LENGTH_UNKNOWN && (u64)r->content_length != len)
+		log_limited(LOG_LEVEL_WARN,
+			    "ruby: content-length of the app is wrong said=%lld is=%llu",
+			    (long long)r->content_length, (unsigned long long)len);
+	r->content_length = (s64)len;
+}
+
+static void send_array(struct reply *r, VALUE array)
+{
+	u64 len = array_len(array);
+
+	settle_length(r, len);
+	if (reply_need(r, len))
+		rb_memerror();
+	for (long i = 0; i < RARRAY_LEN(array); i++) {
+		VALUE piece = RARRAY_AREF(array, i);
+
+		append(r, piece, 0, (size_t)RSTRING_LEN(piece));
+	}
+	send_end(r);
+	RB_GC_GUARD(array);
+}
+
+/* --- files --- */
+
+/* Regular files only: others may block, or never end. -1: take the body as it is. */
+static int open_file(const char *path, u64 *len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return -1;
+	}
+	*len = (u64)st.st_size;
+	return fd;
+}
+
+static int path_of(VALUE body, u64 *len)
+{
+	VALUE path;
+
+	if (!rb_respond_to(body, body_names.id_to_path))
+		return -1;
+	path = rb_funcallv(body, body_names.id_to_path, 0, NULL);
+	return RB_TYPE_P(path, T_STRING) ? open_file(StringValueCStr(path), len) : -1;
+}
+
+static bool send_file(struct reply *r, VALUE body)
+{
+	u64 len = 0;
+	int fd = path_of(body, &len);
+
+	if (fd < 0)
+		return false;
+	settle_length(r, len);
+	if (len) {
+		reply_send_file(r, fd, len);
+		return true;
+	}
+	close(fd);
+	send_end(r);
+	return true;
+}
+
+/* --- what can only be enumerated --- */
+
+struct walk {
+	struct reply *r;
+	u64 sent; /* bytes, written ones included */
+	s64 declared;
+	bool whole; /* threads 0: nobody takes a part while we run */
+};
+
+static void *wait_room(void *job)
+{
+	app_wait_room(job, WAIT_NS);
+	return NULL;
+}
+
+/* The client's pace is ours. */
+static void wait_for_client(struct job *job)
+{
+	while (__atomic_load_n(&job->unsent, __ATOMIC_ACQUIRE) >= APP_UNSENT_MAX && !job_gone(job))
+		rb_nogvl(wait_room, job, RUBY_UBF_IO, NULL, 0);
+}
+
+/* The piece that completes the body waits for END, so that both leave in one answer. */
+static void send_piece(struct walk *w)
+{
+	if (w->whole || (u64)w->declared == w->sent)
+		return;
+	wait_for_client(w->r->job);
+	if (reply_send(w->r, 0))
+		rb_memerror();
+	app_flush(w->r->app);
+}
+
+static void take_piece(struct walk *w, VALUE piece)
+{
+	size_t len = (size_t)RSTRING_LEN(piece), off = 0, n;
+
+	if (w->declared >= 0 && len > (u64)w->declared - w->sent)
+		glue_bad_response("body is longer than its content-length of %lld",
+				  (long long)w->declared);
+	if (w->whole && len > INLINE_BODY_MAX - w->sent)
+		glue_bad_response("body is longer than %llu bytes, the most that threads 0 takes",
+				  INLINE_BODY_MAX);
+	/* The app may shorten the string while we wait. */
+	for (; off < len && off < (size_t)RSTRING_LEN(piece); off += n) {
+		n = min(min(len, (size_t)RSTRING_LEN(piece)) - off, PIECE_MAX);
+		append(w->r, piece, off, n);
+		w->sent += n;
+		send_piece(w);
+	}
+}
+
+static VALUE each_piece(RB_BLOCK_CALL_FUNC_ARGLIST(piece, arg))
+{
+	struct walk *w = (struct walk *)arg;
+
+	if (job_gone(w->r->job))
+		rb_iter_break();
+	if (!RB_TYPE_P(piece, T_STRING))
+		bad_piece(piece);
+	if (RSTRING_LEN(piece))
+		take_piece(w, piece);
+	RB_GC_GUARD(piece);
+	return Qnil;
+}
+
+static void send_each(struct reply *r, VALUE body)
+{
+	struct walk w = { .r = r, .declared = r->content_length, .whole = r->app->nr_threads == 0 };
+
+	rb_block_call(body, body_names.id_each, 0, NULL, each_piece, (VALUE)&w);
+	if (job_gone(r->job)) {
+		reply_abort(r);
+		return;
+	}
+	if (w.declared >= 0 && w.sent != (u64)w.declared)
+		glue_bad_response("body has %llu bytes and a content-length of %lld",
+				  (unsigned long long)w.sent, (long long)w.declared);
+	if (!r->head_sent)
+		r->content_length = (s64)w.sent;
+	send_end(r);
+}
+
+/* --- which it is --- */
+
+static bool is_bodiless(u16 status)
+{
+	return status < 200 || status == 204 || status == 304;
+}
+
+/* The head of what a GET would have had (RFC 9110 9.3.2), as far as it is known. */
+static void send_head(struct reply *r, VALUE body)
+{
+	u64 len = 0;
+	int fd;
+
+	if (r->content_length != LENGTH_UNKNOWN) {
+		send_end(r);
+		return;
+	}
+	if (RB_TYPE_P(body, T_ARRAY)) {
+		len = array_len(body);
+		/* Rack::Head and its like have emptied it: no word about the length. */
+		r->content_length = len ? (s64)len : LENGTH_UNKNOWN;
+	} else {
+		fd = path_of(body, &len);
+		if (fd >= 0) {
+			close(fd);
+			r->content_length = (s64)len;
+		}
+	}
+	send_end(r);
+}
+
+static bool send_to_ary(struct reply *r, VALUE body, bool *closed)
+{
+	VALUE array;
+
+	if (!body_names.rack_3 || !rb_respond_to(body, body_names.id_to_ary))
+		return false;
+	*closed = true; /* SPEC: "its implementation of to_ary must call close" */
+	array = rb_funcallv(body, body_names.id_to_ary, 0, NULL);
+	if (!RB_TYPE_P(array, T_ARRAY))
+		glue_bad_response("to_ary of the body gives %s", rb_obj_classname(array));
+	send_array(r, array);
+	return true;
+}
+
+void glue_body_send(struct reply *r, VALUE body, bool *closed)
+{
+	if (is_bodiless(r->status)) {
+		r->content_length = LENGTH_UNKNOWN;
+		r->close |= r->status < 200; /* whatever follows would be taken for the answer */
+		send_end(r);
+	} else if (r->job->method == METHOD_HEAD) {
+		send_head(r, body);
+	} else if (RB_TYPE_P(body, T_ARRAY)) {
+		send_array(r, body);
+	} else if (send_file(r, body) || send_to_ary(r, body, closed)) {
+		return;
+	} else if (rb_respond_to(body, body_names.id_each)) {
+		send_each(r, body);
+	} else {
+		glue_bad_response("a body that is %s has no each", rb_obj_classname(body));
+	}
+}

@@ -1,0 +1,215 @@
+# frozen_string_literal: true
+# SPDX-License-Identifier: MIT
+# The config file's language. Settings go to C as text (Internal.set), which knows what is allowed;
+# here is known what may be written, and where.
+
+module Hyperion
+  module Internal
+    # What a bareword may be, at the top of the file or within one block.
+    class Scope
+      # Every name that can be written, for "the nearest is".
+      KNOWN = {} # rubocop:disable Style/MutableConstant
+
+      # @place: the block that it belongs into.
+      def self.define(name, place = nil, &body)
+        KNOWN[[place, name].compact.join("_")] = place ? "#{name} in `#{place} do`" : name.to_s
+        define_method(name, &body)
+      end
+
+      def initialize(config)
+        @config = config
+      end
+
+      private
+
+      def method_missing(name, *)
+        @config.refuse("unknown setting #{name}: the nearest is #{nearest(name)}")
+      end
+
+      def respond_to_missing?(*)
+        false
+      end
+
+      def nearest(name)
+        require "did_you_mean"
+        text = name.to_s.chomp("=")
+        KNOWN.min_by { |known, _| DidYouMean::Levenshtein.distance(text, known) }.last
+      end
+    end
+
+    class TopLevel < Scope
+      # Name in the file => name for C.
+      PLAIN = %i[
+        workers threads environment rackup preload pidfile io_uring max_header_bytes max_body_bytes max_pending
+        max_connections max_request_read_seconds read_timeout idle_keepalive graceful_timeout
+      ].to_h { |name| [name, name.to_s] }.merge(thread_count: "threads").freeze
+
+      LOGGING = { level: "log_level", format: "log_format", requests: "log_requests" }.freeze
+
+      # Settings of the gem that have no meaning in this server.
+      MEANINGLESS = {
+        accept_fibers_per_worker: "connections are not accepted by Ruby",
+        fiber_local_shim: "Ruby itself has fiber-local storage",
+        io_uring_hotpath: "io_uring is used for everything or not at all, see io_uring",
+        auto_preload_static_disabled: "nothing is preloaded unasked",
+      }.freeze
+
+      # What this version does not have yet. Without these it serves all the same...
+      LATER = %i[max_in_flight_per_conn async_io preload_static yjit].freeze
+      LATER_BLOCKS = {
+        h2: %i[max_concurrent_streams initial_window_size max_frame_size max_header_list_size max_total_streams],
+        websocket: %i[permessage_deflate origin_allow_list max_message_bytes],
+        admin: %i[token listener_port listener_host],
+        worker_health: %i[max_rss_mb check_interval timeout],
+        metrics: %i[enabled path_templater],
+      }.freeze
+      # ...without these it would send in clear what was meant to be secret.
+      REFUSED = %i[tls tls_cert tls_key tls_cert_path tls_key_path].freeze
+
+      # Barewords in the block, or `|b| b.name value`.
+      def self.block(place, &names)
+        scope = Class.new(Scope, &names)
+        define(place) do |*args, &body|
+          @config.refuse("#{place} takes a block: #{place} do ... end") if body.nil? || !args.empty?
+          inside = scope.new(@config)
+          body.arity.zero? ? inside.instance_exec(&body) : body.call(inside)
+          nil
+        end
+      end
+
+      PLAIN.each { |name, key| define(name) { |*values| @config.put(name, key, values) } }
+
+      LATER.each { |name| define(name) { |*, **| @config.later(name) } }
+
+      MEANINGLESS.each { |name, why| define(name) { |*| @config.note("#{name} has no effect here: #{why}") } }
+
+      REFUSED.each do |name|
+        define(name) { |*| @config.refuse("#{name}: this version has no TLS yet and would serve in clear") }
+      end
+
+      %i[user group].each do |name|
+        define(name) { |*| @config.refuse("#{name} belongs on the command line, --#{name}: Ruby runs as that user already") }
+      end
+
+      Internal.hooks.each_key do |name|
+        define(name) { |*args, &body| @config.hook(name, args, body) }
+      end
+
+      block(:logging) do
+        LOGGING.each { |name, key| define(name, :logging) { |*values| @config.put(name, key, values) } }
+      end
+
+      LATER_BLOCKS.each do |place, names|
+        block(place) do
+          names.each { |name| define(name, place) { |*| @config.later(place) } }
+        end
+      end
+
+      define(:bind) { |*values| @config.bind(values.flatten) }
+      define(:host) { |*values| @config.address(:host, values) }
+      define(:port) { |*values| @config.address(:port, values) }
+    end
+
+    # One reading of one file.
+    class Config
+      def initialize(file)
+        @file = file
+        @noted = {}
+        @written = {}
+        @address = {}
+      end
+
+      def read
+        scope = TopLevel.new(self).instance_eval { binding }
+        scope.eval(text, @file, 1)
+        check_variables(scope.local_variables)
+        put_address
+      end
+
+      def put(name, key, values, place = here)
+        value = one(name, values)
+        @written[name] = true
+        allowed = Internal.set(key, value)
+        refuse("#{name} #{values.first.inspect}: #{allowed}", place) if allowed
+      end
+
+      def hook(name, args, body)
+        refuse("#{name} takes a block") if body.nil? || !args.empty?
+        Internal.hooks[name] << body
+        nil
+      end
+
+      # An address, or several; without a scheme it is what the gem calls host.
+      def bind(values)
+        refuse("bind needs an address") if values.empty?
+        values.each { |value| value.to_s.include?("://") ? put(:bind, "bind", [value]) : address(:host, [value]) }
+        nil
+      end
+
+      # host and port make one address, when the whole file is read.
+      def address(name, values)
+        @address[name] = one(name, values)
+        @address[:place] = here
+      end
+
+      def later(name)
+        note("#{name} is not in this version yet, and ignored")
+      end
+
+      def note(message)
+        return if @noted[message]
+
+        @noted[message] = true
+        Internal.warn("config: #{message} at=#{here.first.to_s[/\A.+?:\d+/]}")
+      end
+
+      # An ArgumentError at the line of the file.
+      def refuse(message, place = here)
+        raise ArgumentError, message, place
+      end
+
+      private
+
+      def text
+        @text ||= File.read(@file, encoding: Encoding::UTF_8)
+      rescue SystemCallError => e
+        refuse("cannot read the config file #{@file}: #{e.class.new.message}", [])
+      end
+
+      # The backtrace as the author of the file should see it.
+      def here
+        lines = caller.reject { |line| line.start_with?(OURS, "<internal:") }
+        lines.take(1 + (lines.rindex { |line| line.start_with?("#{@file}:") } || 0))
+      end
+
+      def one(name, values)
+        refuse("#{name} takes one value, not #{values.size}") unless values.size == 1
+        case (value = values.first)
+        when String, Symbol, Integer, true, false
+          value.to_s.include?("\0") ? refuse("#{name} #{value.inspect}: a text without NUL") : value.to_s
+        when nil then ""
+        when Float then (value % 1).zero? ? value.to_i.to_s : value.to_s
+        else refuse("#{name} #{value.inspect}: a number, a text, true or false")
+        end
+      end
+
+      def put_address
+        place = @address[:place] or return
+        host = @address.fetch(:host, "0.0.0.0")
+        host = "[#{host}]" if host.include?(":") && !host.start_with?("[")
+        put(:bind, "bind", ["tcp://#{host}:#{@address.fetch(:port, 9292)}"], place)
+      end
+
+      # `workers = 4` is a variable of Ruby's and would set nothing.
+      def check_variables(names)
+        name = names.find { |n| TopLevel::PLAIN.key?(n) && !@written[n] } or return
+        line = text.lines.index { |l| l.match?(/^\s*#{name}\s*=/) }
+        refuse("#{name} = ... sets nothing: write #{name} without the equals sign", line ? ["#{@file}:#{line + 1}"] : [])
+      end
+    end
+
+    def self.read_config(file)
+      Config.new(File.expand_path(file)).read
+    end
+  end
+end

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+#include "ruby_glue/respond.h"
+
+#include "ruby_glue/body.h"
+#include "ruby_glue/env.h"
+#include "ruby_glue/env_key.h"
+#include "ruby_glue/failure.h"
+#include "ruby_glue/head.h"
+#include "ruby_glue/input.h"
+#include "ruby_glue/internal.h"
+#include "ruby_glue/reply.h"
+
+static struct {
+	VALUE app; /* lives as long as boot.c's */
+	VALUE request_method, path_info;
+	ID id_call;
+	struct glue_stats stats;
+} respond;
+
+/* A request on its way; on the C stack, where the GC finds the VALUEs. */
+struct run {
+	struct reply reply;
+	VALUE env, answer, body;
+	VALUE file; /* rack.input that we have opened */
+	bool body_closed;
+	bool forked;
+};
+
+void glue_stats(struct glue_stats *out)
+{
+	out->requests = __atomic_load_n(&respond.stats.requests, __ATOMIC_RELAXED);
+	out->errors = __atomic_load_n(&respond.stats.errors, __ATOMIC_RELAXED);
+}
+
+/* The GVL makes us the only writer. */
+static void count(u64 *counter)
+{
+	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
+
+/* --- set-up --- */
+
+static int rack_major(void)
+{
+	VALUE rack, release;
+
+	if (!rb_const_defined(rb_cObject, rb_intern("Rack")))
+		return 3;
+	rack = rb_const_get(rb_cObject, rb_intern("Rack"));
+	if (!rb_const_defined(rack, rb_intern("RELEASE")))
+		return 3;
+	release = rb_const_get(rack, rb_intern("RELEASE"));
+	return atoi(StringValueCStr(release));
+}
+
+static VALUE init(VALUE unused)
+{
+	bool rack_3 = rack_major() >= 3;
+
+	glue_env_init(glue_app_settings());
+	glue_head_init(!rack_3);
+	glue_body_init(rack_3);
+	respond.request_method = glue_fixed("REQUEST_METHOD");
+	respond.path_info = glue_fixed("PATH_INFO");
+	respond.id_call = rb_intern("call");
+	return Qnil;
+}
+
+int glue_respond_init(void)
+{
+	respond.app = glue_app();
+	return glue_protect(init, Qnil, NULL);
+}
+
+/* --- what goes wrong --- */
+
+static struct view text_of(VALUE value)
+{
+	if (!RB_TYPE_P(value, T_STRING))
+		return VIEW("?");
+	return (struct view){ RSTRING_PTR(value), (size_t)RSTRING_LEN(value) };
+}
+
+/* After the last answer the job is gone, and only env still knows the request. */
+static void log_failure(struct run *run, VALUE error, const char *what)
+{
+	const struct job *job = run->reply.job;
+	VALUE method, path;
+
+	count(&respond.stats.errors);
+	if (!run->reply.done) {
+		glue_log_failure(error, what, job->method_name, job->path);
+		return;
+	}
+	method = NIL_P(run->env) ? Qnil : rb_hash_lookup(run->env, respond.request_method);
+	path = NIL_P(run->env) ? Qnil : rb_hash_lookup(run->env, respond.path_info);
+	glue_log_failure(error, what, text_of(method), text_of(path));
+	RB_GC_GUARD(method);
+	RB_GC_GUARD(path);
+}
+
+static void put(struct reply *r, struct view v)
+{
+	memcpy(r->p, v.p, v.len);
+	r->p += v.len;
+}
+
+static void send_500(struct reply *r)
+{
+	static const struct view type = VIEW("content-type: text/plain\r\n");
+	static const struct view text = VIEW("Internal Server Error");
+
+	reply_reset(r);
+	r->status = 500;
+	r->has_date = false;
+	r->content_length = (s64)text.len;
+	if (reply_need(r, type.len + text.len)) {
+		reply_abort(r);
+		return;
+	}
+	put(r, type);
+	reply_head_done(r);
+	if (r->job->method != METHOD_HEAD)
+		put(r, text);
+	if (reply_send(r, ANSWER_END))
+		reply_abort(r);
+}
+
+/* A child has our memory but not our threads: what it would send would be sent twice. */
+static void check_forked(struct run *run)
+{
+	run->forked = glue_forked_by_app();
+}
+
+/* Logged once; the client learns of it if it can still be told. True: the thread has to end. */
+static bool fail(struct run *run)
+{
+	VALUE error = rb_errinfo();
+	/* Only exceptions are objects; a kill and a throw leave marks of the VM's own. */
+	bool killed = RB_FIXNUM_P(error);
+	bool jump = RB_SPECIAL_CONST_P(error) || RB_BUILTIN_TYPE(error) == T_IMEMO;
+
+	rb_set_errinfo(Qnil);
+	check_forked(run);
+	if (run->forked)
+		return false;
+	log_failure(run, jump ? Qnil : error,
+		    killed ? "the app has killed its thread" : "a jump out of the app");
+	if (!run->reply.done && !run->reply.head_sent)
+		send_500(&run->reply);
+	else if (!run->reply.done)
+		reply_abort(&run->reply);
+	RB_GC_GUARD(error);
+	return killed;
+}
+
+/* --- the way through --- */
+
+static VALUE close_body(VALUE arg)
+{
+	struct run *run = (struct run *)arg;
+
+	run->body_closed = true;
+	/* It may take its time, and the answer shall not wait for it. */
+	app_flush(run->reply.app);
+	glue_body_close(run->body);
+	return Qnil;
+}
+
+static VALUE close_file(VALUE arg)
+{
+	struct run *run = (struct run *)arg;
+	VALUE file = run->file;
+
+	run->file = 0;
+	glue_input_done(file);
+	return Qnil;
+}
+
+static void take_answer(struct run *run)
+{
+	VALUE answer = run->answer;
+
+	if (!RB_TYPE_P(answer, T_ARRAY))
+		answer = run->answer = rb_check_array_type(answer);
+	if (NIL_P(answer) || RARRAY_LEN(answer) != 3)
+		glue_bad_response("the app's answer is not [status, headers, body]");
+	run->body = RARRAY_AREF(answer, 2);
+	run->body_closed = !glue_body_closable(run->body);
+}
+
+static VALUE pass(VALUE arg)
+{
+	struct run *run = (struct run *)arg;
+	struct reply *r = &run->reply;
+
+	run->env = glue_env_new(r->job, &run->file);
+	run->answer = rb_funcallv(respond.app, respond.id_call, 1, &run->env);
+	check_forked(run);
+	if (run->forked)
+		return Qnil;
+	take_answer(run);
+	r->status = glue_status(RARRAY_AREF(run->answer, 0));
+	glue_head_write(r, RARRAY_AREF(run->answer, 1));
+	glue_body_send(r, run->body, &run->body_closed);
+	if (!run->body_closed)
+		close_body(arg);
+	return Qnil;
+}
+
+/* What has to happen however the request went. True: the thread has to end. */
+static bool finish(struct run *run)
+{
+	bool killed = false;
+	int state = 0;
+
+	if (!run->body_closed && !run->forked) {
+		rb_protect(close_body, (VALUE)run, &state);
+		killed |= state && fail(run);
+	}
+	if (run->file) {
+		rb_protect(close_file, (VALUE)run, &state);
+		killed |= state && fail(run);
+	}
+	return killed;
+}
+
+enum respond_end glue_respond(struct app *app, struct job *job, u64 *end_ns)
+{
+	struct run run = { .env = Qnil, .answer = Qnil, .body = Qnil, .body_closed = true };
+	bool killed = false;
+	int state = 0;
+
+	count(&respond.stats.requests);
+	reply_init(&run.reply, app, job);
+	if (job_gone(job)) {
+		reply_abort(&run.reply);
+	} else {
+		rb_protect(pass, (VALUE)&run, &state);
+		if (state)
+			killed = fail(&run);
+		killed |= finish(&run);
+	}
+	reply_fini(&run.reply);
+	*end_ns = run.reply.done_ns;
+	if (run.forked)
+		return RESPOND_FORKED;
+	return killed ? RESPOND_KILLED : RESPOND_GO_ON;
+}

@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/app.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/fail.h"
+
+enum io_state { IO_AWAKE, IO_HOLDING, IO_SLEEPING };
+
+/*
+ * app.lead: the name of the leading thread, or one of these. Whoever it names
+ * is awake, and before it sleeps it takes its name out and looks into the queue.
+ * So what is pushed while lead is not LEAD_NONE is seen by somebody; what is
+ * pushed later finds LEAD_NONE, and app_submit() wakes a thread. A leader that
+ * blocks keeps the lead until app_before_wait() gives it to a spare.
+ */
+#define LEAD_NONE 0ull
+#define LEAD_WOKEN 1ull /* a thread is on its way; beside a name the bit means nothing */
+
+#define TOKENS_AT_STOP (1u << 30)
+
+/* A wait without end still has one, so that it ends with -EINTR even under SA_RESTART. */
+#define FOR_EVER_NS (3600 * NSEC_PER_SEC)
+
+/* 0, -EAGAIN (it is not @val), -EINTR or -ETIMEDOUT. */
+static int futex_wait(u32 *word, u32 val, u64 timeout_ns)
+{
+	struct timespec ts = { .tv_sec = (time_t)(timeout_ns / NSEC_PER_SEC),
+			       .tv_nsec = (long)(timeout_ns % NSEC_PER_SEC) };
+
+	return syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, &ts, NULL, 0) ? -errno : 0;
+}
+
+static void futex_wake(u32 *word, int nr)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr, NULL, NULL, 0);
+}
+
+/* The calling thread's name: an address, so neither LEAD_NONE nor LEAD_WOKEN. */
+static u64 self(void)
+{
+	return (u64)pthread_self();
+}
+
+static bool leads(u64 lead, u64 who)
+{
+	return (lead & ~LEAD_WOKEN) == who;
+}
+
+static u32 round_up_pow2(u32 n)
+{
+	return n <= 1 ? 1 : 1u << (32 - __builtin_clz(n - 1));
+}
+
+int app_init(struct app *a, u32 nr_threads, u32 max_jobs, void (*wake)(void *arg), void *wake_arg)
+{
+	u32 len = round_up_pow2(max_jobs);
+	int err;
+
+	*a = (struct app){
+		.wake = wake,
+		.wake_arg = wake_arg,
+		.nr_threads = nr_threads,
+		.max_jobs = max_jobs,
+		.hold_ns = APP_HOLD_NS,
+		.recent_len = 4 * nr_threads,
+	};
+	a->idle_fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
+	if (a->idle_fd < 0)
+		return -errno;
+	err = ring_init(&a->jobs, len);
+	if (err)
+		goto err_fd;
+	err = ring_init(&a->answers, 2 * len);
+	if (err)
+		goto err_jobs;
+	if (!nr_threads)
+		return 0;
+	a->recent = mem_zalloc(a->recent_len * sizeof(*a->recent));
+	if (a->recent)
+		return 0;
+	err = -ENOMEM;
+	ring_fini(&a->answers);
+err_jobs:
+	ring_fini(&a->jobs);
+err_fd:
+	close(a->idle_fd);
+	return err;
+}
+
+void app_fini(struct app *a)
+{
+	free(a->recent);
+	ring_fini(&a->answers);
+	ring_fini(&a->jobs);
+	close(a->idle_fd);
+}
+
+/* --- idle threads --- */
+
+/* One idle thread less; false when there is none. */
+static bool take_idle(struct app *a)
+{
+	u32 nr = __atomic_load_n(&a->nr_idle, __ATOMIC_ACQUIRE);
+
+	while (nr)
+		if (__atomic_compare_exchange_n(&a->nr_idle, &nr, nr - 1, false, __ATOMIC_ACQ_REL,
+						__ATOMIC_ACQUIRE))
+			return true;
+	return false;
+}
+
+/* After take_idle(): one token, for whichever idle thread is first. */
+static void post_token(struct app *a, u32 nr)
+{
+	if (a->by_fd) {
+		u64 add = nr;
+		ssize_t written = write(a->idle_fd, &add, sizeof(add));
+
+		assert(written == sizeof(add)); /* the counter is far from full */
+		(void)written;
+		return;
+	}
+	/* Release pairs with the acquire in take_token(). */
+	__atomic_fetch_add(&a->tokens, nr, __ATOMIC_RELEASE);
+	futex_wake(&a->tokens, (int)min(nr, (u32)INT_MAX));
+}
+
+/* Whoever takes a token was woken to lead. */
+static bool take_token(struct app *a)
+{
+	if (a->by_fd) {
+		u64 one;
+
+		if (read(a->idle_fd, &one, sizeof(one)) != sizeof(one))
+			return false;
+	} else {
+		u32 nr = __atomic_load_n(&a->tokens, __ATOMIC_RELAXED);
+
+		do {
+			if (!nr)
+				return false;
+		} while (!__atomic_compare_exchange_n(&a->tokens, &nr, nr - 1, false,
+						      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	}
+	__atomic_exchange_n(&a->lead, self(), __ATOMIC_ACQ_REL);
+	return true;
+}
+
+/* 0, or -EINTR. */
+static int wait_token(struct app *a)
+{
+	while (!take_token(a)) {
+		struct pollfd p = { .fd = a->idle_fd, .events = POLLIN };
+		int err;
+
+		if (a->by_fd)
+			err = poll(&p, 1, -1) < 0 ? -errno : 0;
+		else
+			err = futex_wait(&a->tokens, 0, FOR_EVER_NS);
+		if (err == -EINTR)
+			return err;
+	}
+	return 0;
+}
+
+/* Idle no more. Who has been counted as woken already has a token coming, and takes it. */
+static void withdraw(struct app *a)
+{
+	if (take_idle(a))
+		return;
+	while (wait_token(a))
+		;
+}
+
+bool app_idle(struct app *a)
+{
+	u64 lead, me = self();
+
+	if (app_stopping(a))
+		return false;
+	/* Before lead: app_submit() finds LEAD_NONE and then somebody to wake. */
+	__atomic_fetch_add(&a->nr_idle, 1, __ATOMIC_ACQ_REL);
+	/*
+	 * Acquire and release, pairs with the fetch_or in app_submit(): either that
+	 * one sees that nobody leads and one is idle, or we see what it pushed.
+	 */
+	if (leads(__atomic_load_n(&a->lead, __ATOMIC_RELAXED), me)) {
+		__atomic_exchange_n(&a->lead, LEAD_NONE, __ATOMIC_ACQ_REL);
+		lead = LEAD_NONE;
+	} else {
+		lead = __atomic_fetch_add(&a->lead, 0, __ATOMIC_ACQ_REL);
+	}
+	/* Another leads, and will look before it sleeps: what is queued is its own to do. */
+	if (lead > LEAD_WOKEN)
+		return true;
+	/* After app_stop() there are tokens enough for who sleeps all the same. */
+	if (!ring_count(&a->jobs) && !app_stopping(a))
+		return true;
+	withdraw(a);
+	return false;
+}
+
+void app_sleep(struct app *a)
+{
+	if (wait_token(a))
+		withdraw(a);
+}
+
+void app_woken(struct app *a)
+{
+	/* Another may have been faster. */
+	if (!take_token(a))
+		withdraw(a);
+}
+
+void app_stop(struct app *a)
+{
+	/* Release pairs with the acquire in app_stopping(). */
+	__atomic_exchange_n(&a->stopping, 1, __ATOMIC_ACQ_REL);
+	/* More than there can be threads: nobody sleeps any more. */
+	post_token(a, TOKENS_AT_STOP);
+}
+
+/* --- the I/O thread --- */
+
+/* Has the head of the queue moved since it was last looked at? */
+static bool has_moved(struct app *a, u64 now_ns)
+{
+	u32 head = ring_popped(&a->jobs);
+
+	if (head == a->seen_head)
+		return false;
+	a->seen_head = head;
+	a->seen_ns = now_ns;
+	return true;
+}
+
+/* The leader blocks: another one, if there is, takes the lead. */
+static void wake_spare(struct app *a, u64 now_ns)
+{
+	a->seen_ns = now_ns;
+	if (!take_idle(a))
+		return;
+	/* Acquire and release: as every write of it; the token says who it is. */
+	__atomic_exchange_n(&a->lead, LEAD_WOKEN, __ATOMIC_ACQ_REL);
+	a->nr_spares++;
+	post_token(a, 1);
+}
+
+static void run_inline(struct app *a, struct job **jobs, u32 nr, u64 now_ns)
+{
+	for (u32 i = 0; i < nr; i++) {
+		bool claimed = job_claim(jobs[i]);
+
+		assert(claimed);
+		(void)claimed;
+		jobs[i]->claimed_ns = now_ns;
+	}
+	a->nr_claims += nr;
+	a->ops->run(a->priv, jobs, nr);
+}
+
+u32 app_submit(struct app *a, struct job **jobs, u32 nr, u64 now_ns)
+{
+	bool was_empty;
+	u64 lead;
+	u32 pushed;
+
+	nr = min(nr, a->max_jobs - a->nr_out);
+	if (!nr)
+		return 0;
+	for (u32 i = 0; i < nr; i++)
+		jobs[i]->queued_ns = now_ns;
+	a->nr_out += nr;
+	if (!a->nr_threads) {
+		run_inline(a, jobs, nr, now_ns);
+		return nr;
+	}
+	has_moved(a, now_ns);
+	was_empty = !ring_count(&a->jobs);
+	pushed = ring_push(&a->jobs, (void *const *)jobs, nr);
+	assert(pushed == nr); /* the ring holds max_jobs */
+	(void)pushed;
+	/* Acquire and release, pairs with the writes of lead in app_idle(). */
+	lead = __atomic_fetch_or(&a->lead, LEAD_WOKEN, __ATOMIC_ACQ_REL);
+	if (lead == LEAD_NONE && take_idle(a)) {
+		a->nr_wakes++;
+		post_token(a, 1);
+	} else if (lead != LEAD_NONE && was_empty && now_ns - a->seen_ns >= APP_STALL_NS) {
+		/* The leader has been in one handler for so long: it need not be waited for. */
+		wake_spare(a, now_ns);
+	}
+	if (was_empty)
+		a->seen_ns = now_ns;
+	return nr;
+}
+
+struct answer *app_reap(struct app *a)
+{
+	struct answer *answer;
+
+	if (!a->nr_out)
+		return NULL;
+	answer = ring_pop(&a->answers);
+	if (answer) {
+		a->nr_out -= !!(answer->flags & ANSWER_LAST);
+		return answer;
+	}
+	/*
+	 * Acquire and release, pairs with the exchange in app_wait_answers(): either
+	 * we see that a thread waits, or it sees that all was popped.
+	 */
+	if (__atomic_exchange_n(&a->starved, 0, __ATOMIC_ACQ_REL))
+		futex_wake(&a->starved, INT_MAX);
+	return NULL;
+}
+
+/* Waits until the queue is empty, for hold_ns at most. How long, if it was that long. */
+static u64 hold(struct app *a)
+{
+	int err = 0;
+
+	/*
+	 * Acquire and release, pairs with the exchange in app_flush(): either we
+	 * see that the queue is empty, or the flush behind its last job sees us.
+	 */
+	__atomic_exchange_n(&a->io_state, IO_HOLDING, __ATOMIC_ACQ_REL);
+	if (ring_count(&a->jobs)) {
+		a->nr_holds++;
+		err = futex_wait(&a->io_state, IO_HOLDING, a->hold_ns);
+	}
+	__atomic_exchange_n(&a->io_state, IO_AWAKE, __ATOMIC_ACQ_REL);
+	return err == -ETIMEDOUT ? a->hold_ns : 0;
+}
+
+bool app_would_hold(const struct app *a)
+{
+	return a->nr_out && !ring_count(&a->answers) && ring_count(&a->jobs) &&
+	       ring_popped(&a->jobs) != a->seen_head;
+}
+
+s64 app_before_wait(struct app *a, u64 now_ns)
+{
+	bool queued;
+
+	if (!a->nr_out)
+		return -1; /* nobody can have anything for us */
+	if (ring_count(&a->answers))
+		return 0;
+	if (ring_count(&a->jobs) && has_moved(a, now_ns)) {
+		now_ns += hold(a);
+		if (ring_count(&a->answers))
+			return 0;
+		has_moved(a, now_ns);
+	}
+	if (ring_count(&a->jobs) && now_ns - a->seen_ns >= APP_STALL_NS)
+		wake_spare(a, now_ns);
+	/*
+	 * Acquire and release, pairs with the exchange in app_flush(): either that
+	 * one sees SLEEPING and wakes, or we see what was answered before it.
+	 */
+	__atomic_exchange_n(&a->io_state, IO_SLEEPING, __ATOMIC_ACQ_REL);
+	/*
+	 * The queue first: if it is empty now, then all that was answered before
+	 * the last pop is seen below, and whatever comes later is flushed, since
+	 * its thread finds the queue empty. Otherwise an answer may be left behind
+	 * by a thread that goes on with a slow job: there is another look in time.
+	 */
+	queued = ring_count(&a->jobs);
+	if (ring_count(&a->answers)) {
+		app_after_wait(a);
+		return 0;
+	}
+	return queued ? (s64)(APP_STALL_NS - (now_ns - a->seen_ns)) : -1;
+}
+
+void app_after_wait(struct app *a)
+{
+	/* A flush may have done it. */
+	if (__atomic_load_n(&a->io_state, __ATOMIC_RELAXED) == IO_AWAKE)
+		return;
+	/*
+	 * Acquire and release although it only takes the word back: a plain store
+	 * would hide the exchange of a flush from our next one.
+	 */
+	__atomic_exchange_n(&a->io_state, IO_AWAKE, __ATOMIC_ACQ_REL);
+}
+
+/* --- threads of the app --- */
+
+void app_flush(struct app *a)
+{
+	if (!a->unflushed)
+		return;
+	a->unflushed = 0;
+	/* Acquire and release, pairs with those in app_before_wait() and hold(). */
+	switch (__atomic_exchange_n(&a->io_state, IO_AWAKE, __ATOMIC_ACQ_REL)) {
+	case IO_SLEEPING:
+		a->nr_flushes++;
+		a->wake(a->wake_arg);
+		break;
+	case IO_HOLDING:
+		futex_wake(&a->io_state, 1);
+		break;
+	}
+}
+
+/*
+ * Wakes a sleeping I/O thread, lets a holding one be: its time is short. Not
+ * seeing a sleep that begins just now is no loss where the next look is near.
+ */
+static void flush_if_asleep(struct app *a)
+{
+	if (__atomic_load_n(&a->io_state, __ATOMIC_RELAXED) == IO_SLEEPING)
+		app_flush(a);
+}
+
+static void hand_over(struct app *a, struct answer *answer)
+{
+	u32 pushed = ring_push(&a->answers, (void *const *)&(struct answer *){ answer }, 1);
+
+	assert(pushed); /* see room_for() */
+	(void)pushed;
+	a->unflushed++;
+}
+
+static void drop(struct app *a, struct job *j)
+{
+	j->first = (struct answer){ .job = j, .flags = ANSWER_DROPPED, .fd = -1 };
+	hand_over(a, &j->first);
+}
+
+/* None of the last claims was @who's: the others do well without it. */
+static bool overtaken(const struct app *a, u64 who)
+{
+	for (u32 i = 0; i < a->recent_len; i++)
+		if (a->recent[i] == who)
+			return false;
+	return true;
+}
+
+struct job *app_next(struct app *a, u64 now_ns)
+{
+	/* Relaxed: only what this thread itself wrote matters. */
+	u64 me = self(), lead = __atomic_load_n(&a->lead, __ATOMIC_RELAXED);
+	bool leading = leads(lead, me);
+	struct job *j;
+
+	/*
+	 * Two that drain the queue in turns would make each other wait for the
+	 * GVL. But where all handlers block, each thread has its place among the
+	 * last claims, and all go on.
+	 */
+	if (!leading && lead > LEAD_WOKEN && overtaken(a, me) && !app_stopping(a)) {
+		app_flush(a);
+		return NULL;
+	}
+	if (!a->unflushed)
+		a->batch_ns = now_ns;
+	else if (now_ns - a->batch_ns >= APP_FLUSH_NS)
+		flush_if_asleep(a);
+	while ((j = ring_pop(&a->jobs))) {
+		a->recent[a->nr_claims++ % a->recent_len] = me;
+		if (job_claim(j))
+			break;
+		drop(a, j);
+	}
+	if (!j) {
+		app_flush(a);
+		return NULL;
+	}
+	if (!leading)
+		__atomic_exchange_n(&a->lead, me, __ATOMIC_ACQ_REL);
+	j->claimed_ns = now_ns;
+	__atomic_store_n(&a->nr_running, a->nr_running + 1, __ATOMIC_RELAXED);
+	return j;
+}
+
+/*
+ * Half of the ring is kept for last answers, of which there can be max_jobs at
+ * most. Inline nobody would make room: it grows.
+ */
+static int room_for(struct app *a)
+{
+	if (likely(ring_count(&a->answers) < ring_len(&a->answers) / 2))
+		return 0;
+	if (!a->nr_threads)
+		return ring_grow(&a->answers);
+	app_flush(a);
+	return -EAGAIN;
+}
+
+int app_answer(struct app *a, struct answer *answer)
+{
+	struct job *j = answer->job;
+	bool last = answer->flags & ANSWER_LAST;
+
+	if (answer->data.len > APP_DATA_MAX)
+		return -EMSGSIZE;
+	if (!last) {
+		int err = room_for(a);
+
+		if (err)
+			return err;
+		if (a->nr_threads && answer->flags & ANSWER_DATA)
+			/* Release: as every write of it, see app_wait_room(). */
+			__atomic_fetch_add(&j->unsent, (u32)answer->data.len, __ATOMIC_ACQ_REL);
+	}
+	hand_over(a, answer);
+	/* From here on answer and job may be gone. */
+	if (!a->nr_threads)
+		return 0;
+	if (last)
+		__atomic_store_n(&a->nr_running, a->nr_running - 1, __ATOMIC_RELAXED);
+	/*
+	 * When a handler produces its next piece is not known: this one leaves now.
+	 * Acquire and release, pairs with the exchange in app_before_wait(); a hold
+	 * ends by itself.
+	 */
+	if (!last && __atomic_fetch_add(&a->io_state, 0, __ATOMIC_ACQ_REL) == IO_SLEEPING)
+		app_flush(a);
+	else if (a->unflushed >= APP_BATCH_MAX)
+		app_flush(a);
+	return 0;
+}
+
+bool app_wait_answers(struct app *a, u64 timeout_ns)
+{
+	while (ring_count(&a->answers) >= ring_len(&a->answers) / 2) {
+		int err;
+
+		/* Acquire and release, pairs with the exchange in app_reap(). */
+		__atomic_exchange_n(&a->starved, 1, __ATOMIC_ACQ_REL);
+		if (ring_count(&a->answers) < ring_len(&a->answers) / 2)
+			return true;
+		err = futex_wait(&a->starved, 1, timeout_ns);
+		if (err == -EINTR || err == -ETIMEDOUT)
+			return false;
+	}
+	return true;
+}
+
+/* --- credits of one job --- */
+
+/* The bytes only. */
+static u32 unsent_bytes(u32 unsent)
+{
+	return unsent & ~JOB_UNSENT_WAITED;
+}
+
+bool app_wait_room(struct job *j, u64 timeout_ns)
+{
+	bool room;
+	int err = 0;
+
+	do {
+		/*
+		 * Acquire and release, pairs with app_sent() and job_wake_producer():
+		 * either they see that we wait, or we see what they have done.
+		 */
+		u32 unsent = __atomic_or_fetch(&j->unsent, JOB_UNSENT_WAITED, __ATOMIC_ACQ_REL);
+
+		room = unsent_bytes(unsent) < APP_UNSENT_MAX || job_gone(j);
+		if (!room)
+			err = futex_wait(&j->unsent, unsent, timeout_ns);
+	} while (!room && err != -EINTR && err != -ETIMEDOUT);
+	/* Relaxed: nobody waits any more, that is all it says. */
+	__atomic_fetch_and(&j->unsent, ~JOB_UNSENT_WAITED, __ATOMIC_RELAXED);
+	return room;
+}
+
+void app_sent(struct job *j, u32 bytes)
+{
+	u32 unsent = __atomic_load_n(&j->unsent, __ATOMIC_RELAXED);
+
+	if (unsent_bytes(unsent) < bytes)
+		return;
+	/* Acquire and release, pairs with app_wait_room(). */
+	unsent = __atomic_sub_fetch(&j->unsent, bytes, __ATOMIC_ACQ_REL);
+	/* At half of the limit: fewer wakes, longer runs. */
+	if (unsent & JOB_UNSENT_WAITED && unsent_bytes(unsent) < APP_UNSENT_MAX / 2)
+		job_wake_producer(j);
+}

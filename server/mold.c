@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/mold.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "ruby_glue/glue.h"
+#include "server/child.h"
+#include "server/conf.h"
+#include "server/control.h"
+#include "server/log.h"
+#include "server/spawn.h"
+#include "server/title.h"
+#include "server/worker.h"
+
+#define STOP_GRACE_MS 1000u /* for handlers that still run when the worker ends */
+
+struct mold {
+	int control_fd;
+	struct conf *conf;
+	struct conf_settings settings;
+	bool forked; /* at least once */
+};
+
+/* A worker with Ruby: its main thread, seen from the I/O thread. */
+struct ruby_worker {
+	struct worker_params params;
+	int started_fd, stopped_fd; /* eventfds */
+	struct app *app; /* NULL until started, or if it could not */
+	int loop_fd; /* of the I/O thread's ring or epoll set; -1 = none yet */
+	int status;
+};
+
+static void signal_fd(int fd)
+{
+	u64 one = 1;
+
+	if (write(fd, &one, sizeof(one)) < 0)
+		log_error("worker: eventfd: %s", strerror(errno));
+}
+
+/* --- a worker --- */
+
+static void io_started(void *arg, struct app *app, int loop_fd)
+{
+	struct ruby_worker *rw = arg;
+
+	rw->app = app;
+	rw->loop_fd = loop_fd;
+	signal_fd(rw->started_fd);
+}
+
+static void io_stopped(void *arg)
+{
+	struct ruby_worker *rw = arg;
+
+	signal_fd(rw->stopped_fd);
+}
+
+static void *io_thread(void *arg)
+{
+	struct ruby_worker *rw = arg;
+
+	rw->status = worker_run(&rw->params);
+	/* Also when it could not start: then app is NULL. */
+	signal_fd(rw->started_fd);
+	return NULL;
+}
+
+/* A plain thread that no signal interrupts; Ruby's are Ruby's. */
+static int start_io_thread(struct ruby_worker *rw, pthread_t *thread)
+{
+	sigset_t all, old;
+	int err;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(thread, NULL, io_thread, rw);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -err;
+}
+
+static int serve_threaded(struct ruby_worker *rw)
+{
+	u32 nr_threads = rw->params.conf->nr_threads;
+	pthread_t thread;
+	int err = start_io_thread(rw, &thread);
+
+	if (err) {
+		log_error("worker: cannot start the I/O thread: %s", strerror(-err));
+		return 1;
+	}
+	glue_wait_readable(rw->started_fd);
+	if (rw->app && glue_serve(rw->app, nr_threads, rw->stopped_fd, STOP_GRACE_MS))
+		rw->status = 1;
+	pthread_join(thread, NULL);
+	return rw->status;
+}
+
+static void io_inline(void *arg)
+{
+	struct ruby_worker *rw = arg;
+
+	rw->status = worker_run(&rw->params);
+}
+
+static int serve_inline(struct ruby_worker *rw)
+{
+	return glue_serve_inline(io_inline, rw) ? 1 : rw->status;
+}
+
+static struct glue_app app_settings(const struct conf *conf)
+{
+	return (struct glue_app){
+		.rackup = conf->rackup,
+		.environment = conf->environment,
+		.multithread = conf->nr_threads > 1,
+		.multiprocess = conf->nr_workers > 1,
+		.default_port = 80,
+	};
+}
+
+static void forked_by_app(void *arg)
+{
+	const struct ruby_worker *rw = arg;
+
+	child_close_inherited(rw->params.conf, rw->loop_fd);
+	close(rw->params.control_fd);
+}
+
+static int worker_life(struct mold *m, const struct control *c)
+{
+	static const struct app_ops inline_ops = { .run = glue_run_jobs };
+	struct glue_app app = app_settings(m->conf);
+	struct ruby_worker rw = {
+		.params = {
+			.id = c->number,
+			.conf = m->conf,
+			.backend = c->text_len && c->text[0] == 'u' ? WORKER_URING : WORKER_EPOLL,
+			.listeners = c->fds + 1,
+			.control_fd = c->fds[0],
+			.has_app = true,
+			.started = io_started,
+			.stopped = io_stopped,
+			.app_ops = &inline_ops,
+			.arg = &rw,
+		},
+		.started_fd = eventfd(0, EFD_CLOEXEC),
+		.stopped_fd = eventfd(0, EFD_CLOEXEC),
+		.loop_fd = -1,
+	};
+	int status = 1;
+
+	close(m->control_fd);
+	control_say(rw.params.control_fd, CONTROL_HELLO, rw.params.id);
+	title_set("worker %u starting", rw.params.id);
+	if (m->conf->pin)
+		spawn_pin(rw.params.id);
+	glue_set_fork_cleanup(forked_by_app, &rw);
+	if (rw.started_fd < 0 || rw.stopped_fd < 0 || (!m->conf->preload && glue_load_app(&app)) ||
+	    glue_worker_boot(rw.params.id))
+		return glue_end(1);
+	status = m->conf->nr_threads ? serve_threaded(&rw) : serve_inline(&rw);
+	if (glue_worker_shutdown(rw.params.id))
+		status = 1;
+	return glue_end(status);
+}
+
+/* --- the mold --- */
+
+static const char *take_setting(void *arg, const char *key, const char *value)
+{
+	struct mold *m = arg;
+	const char *why = conf_check_setting(key, value);
+
+	if (!why && conf_settings_add(&m->settings, key, value))
+		why = "settable only with memory left";
+	return why;
+}
+
+static void send_settings(const struct mold *m)
+{
+	for (size_t off = 0; off < m->settings.len;) {
+		const char *key = m->settings.p + off;
+		size_t len = strlen(key) + 1;
+		struct control c = { .word = CONTROL_SETTING };
+
+		len += strlen(key + len) + 1;
+		if (len <= sizeof(c.text)) {
+			memcpy(c.text, key, len);
+			c.text_len = (u32)len;
+			control_send(m->control_fd, &c);
+		}
+		off += len;
+	}
+	control_say(m->control_fd, CONTROL_SETTLED, 0);
+}
+
+static int refuse(const struct mold *m, int status)
+{
+	control_say(m->control_fd, CONTROL_FAILED, (u32)status);
+	return glue_end(status);
+}
+
+/* The next order; false: the supervisor is gone. */
+static bool next_order(const struct mold *m, struct control *c)
+{
+	int n;
+
+	do {
+		glue_wait_readable(m->control_fd);
+		n = control_recv(m->control_fd, c, false);
+	} while (n == -EAGAIN);
+	return n > 0;
+}
+
+static void close_fds(const struct control *c)
+{
+	for (u32 i = 0; i < c->nr_fds; i++)
+		close(c->fds[i]);
+}
+
+/* 0 in the mold; in a worker it returns its exit status plus one. */
+static int fork_worker(struct mold *m, const struct control *c)
+{
+	int who = 1;
+
+	if (c->nr_fds == m->conf->nr_binds + 1) {
+		if (!m->forked && glue_before_fork())
+			log_error("mold: a before_fork hook failed, see above");
+		m->forked = true;
+		who = glue_fork();
+	}
+	if (who == 0)
+		return worker_life(m, c) + 1;
+	/* A failed fork shows as the end of file on the worker's control socket. */
+	close_fds(c);
+	return 0;
+}
+
+static int take_orders(struct mold *m)
+{
+	struct glue_app app = app_settings(m->conf);
+	struct control c;
+
+	while (next_order(m, &c)) {
+		int left;
+
+		switch (c.word) {
+		case CONTROL_LOAD:
+			if (m->conf->preload && glue_load_app(&app))
+				return refuse(m, 1);
+			control_say(m->control_fd, CONTROL_LOADED, 0);
+			title_set("mold");
+			break;
+		case CONTROL_FORK:
+			left = fork_worker(m, &c);
+			if (left)
+				return left - 1;
+			break;
+		default:
+			close_fds(&c);
+			return glue_end(0);
+		}
+	}
+	return glue_end(0);
+}
+
+int mold_run(int control_fd, int argc, char **argv)
+{
+	static struct conf conf; /* outlives all: workers are forked below this frame */
+	struct mold m = { .control_fd = control_fd, .conf = &conf };
+
+	unsetenv(MOLD_ENV);
+	fcntl(control_fd, F_SETFD, FD_CLOEXEC);
+	title_set("mold loading");
+	if (conf_read(&conf, NULL, argc, argv) < 0)
+		return 2;
+	if (glue_boot(argc, argv, conf.rackup)) {
+		control_say(control_fd, CONTROL_FAILED, 1);
+		return 1;
+	}
+	if (conf.config[0] && glue_read_config(conf.config, take_setting, &m))
+		return refuse(&m, 2);
+	if (conf_read(&conf, &m.settings, argc, argv) < 0)
+		return refuse(&m, 2);
+	send_settings(&m);
+	return take_orders(&m);
+}

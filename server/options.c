@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "server/log.h"
+
+#define MAX_CONNECTIONS 10000000ull
+
+static int parse_u64(const char *text, u64 low, u64 high, u64 *out)
+{
+	char *end;
+	u64 n;
+
+	if (text[0] < '0' || text[0] > '9')
+		return -EINVAL;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno || *end || n < low || n > high)
+		return -EINVAL;
+	*out = n;
+	return 0;
+}
+
+static int set_u32(u32 *out, const char *value, u64 low, u64 high, u32 scale)
+{
+	u64 n;
+
+	if (parse_u64(value, low, high, &n))
+		return -EINVAL;
+	*out = (u32)n * scale;
+	return 0;
+}
+
+static int set_bind(struct conf *conf, const char *value, const char **why)
+{
+	/* The addresses of the command line replace those of the config file. */
+	if (conf->binds_layer != conf->layer)
+		conf->nr_binds = 0;
+	conf->binds_layer = conf->layer;
+	if (conf->nr_binds == MAX_BINDS) {
+		*why = "at most 16 addresses";
+		return -EINVAL;
+	}
+	if (bind_parse(value, &conf->binds[conf->nr_binds], why))
+		return -EINVAL;
+	conf->nr_binds++;
+	return 0;
+}
+
+static int set_port(struct conf *conf, const char *value, const char **why)
+{
+	char uri[64];
+	u64 port;
+
+	*why = "a number from 0 to 65535";
+	if (parse_u64(value, 0, 65535, &port))
+		return -EINVAL;
+	snprintf(uri, sizeof(uri), "tcp://0.0.0.0:%u", (u32)port);
+	return set_bind(conf, uri, why);
+}
+
+static int set_workers(struct conf *conf, const char *value, const char **why)
+{
+	*why = "a number from 1 to 256";
+	return set_u32(&conf->nr_workers, value, 1, MAX_WORKERS, 1);
+}
+
+static int set_io_uring(struct conf *conf, const char *value, const char **why)
+{
+	*why = "auto, on or off";
+	if (strcmp(value, "auto") == 0)
+		conf->io_uring = IO_URING_AUTO;
+	else if (strcmp(value, "on") == 0)
+		conf->io_uring = IO_URING_ON;
+	else if (strcmp(value, "off") == 0)
+		conf->io_uring = IO_URING_OFF;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+/* A switch: NULL on the command line, else words for true and false. */
+static int set_bool(bool *out, const char *value, const char **why)
+{
+	static const char *const on[] = { "1", "true", "yes", "on" };
+	static const char *const off[] = { "0", "false", "no", "off" };
+
+	*why = "true or false";
+	for (size_t i = 0; i < ARRAY_SIZE(on); i++) {
+		if (!value || strcasecmp(value, on[i]) == 0) {
+			*out = true;
+			return 0;
+		}
+		if (strcasecmp(value, off[i]) == 0) {
+			*out = false;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int set_pin(struct conf *conf, const char *value, const char **why)
+{
+	return set_bool(&conf->pin, value, why);
+}
+
+static int set_preload(struct conf *conf, const char *value, const char **why)
+{
+	return set_bool(&conf->preload, value, why);
+}
+
+static int set_no_preload(struct conf *conf, const char *value, const char **why)
+{
+	(void)value;
+	(void)why;
+	conf->preload = false;
+	return 0;
+}
+
+static int set_no_app(struct conf *conf, const char *value, const char **why)
+{
+	return set_bool(&conf->no_app, value, why);
+}
+
+static int set_text(char *out, size_t room, const char *value, const char **why)
+{
+	size_t len = strlen(value);
+
+	*why = "a name, not empty and not longer than 255 bytes";
+	if (len == 0 || len >= room)
+		return -EINVAL;
+	memcpy(out, value, len + 1);
+	return 0;
+}
+
+static int set_config(struct conf *conf, const char *value, const char **why)
+{
+	return set_text(conf->config, sizeof(conf->config), value, why);
+}
+
+static int set_rackup(struct conf *conf, const char *value, const char **why)
+{
+	return set_text(conf->rackup, sizeof(conf->rackup), value, why);
+}
+
+static int set_environment(struct conf *conf, const char *value, const char **why)
+{
+	return set_text(conf->environment, sizeof(conf->environment), value, why);
+}
+
+static int set_user(struct conf *conf, const char *value, const char **why)
+{
+	return set_text(conf->user, sizeof(conf->user), value, why);
+}
+
+static int set_group(struct conf *conf, const char *value, const char **why)
+{
+	return set_text(conf->group, sizeof(conf->group), value, why);
+}
+
+static int set_threads(struct conf *conf, const char *value, const char **why)
+{
+	*why = "a number from 0 (handlers run on the I/O thread) to 256";
+	return set_u32(&conf->nr_threads, value, 0, 256, 1);
+}
+
+static int set_max_pending(struct conf *conf, const char *value, const char **why)
+{
+	*why = "a number from 1 to 1000000";
+	return set_u32(&conf->max_pending, value, 1, 1000000, 1);
+}
+
+static int set_constant(struct conf *conf, const char *value, const char **why)
+{
+	const char *eq = strchr(value, '=');
+
+	*why = "PATH=TEXT with a PATH that starts with /, at most 64 of them";
+	if (!eq || value[0] != '/' || conf->nr_constants == MAX_CONSTANTS)
+		return -EINVAL;
+	conf->constants[conf->nr_constants++] = (struct conf_constant){
+		.path = value, .path_len = (size_t)(eq - value), .body = eq + 1
+	};
+	return 0;
+}
+
+static int set_max_connections(struct conf *conf, const char *value, const char **why)
+{
+	*why = "a number from 1 to 10000000";
+	return set_u32(&conf->max_connections, value, 1, MAX_CONNECTIONS, 1);
+}
+
+static int set_max_header_bytes(struct conf *conf, const char *value, const char **why)
+{
+	*why = "bytes, from 1024 to 1048576";
+	return set_u32(&conf->limits.max_header_bytes, value, KIB, MIB, 1);
+}
+
+static int set_max_body_bytes(struct conf *conf, const char *value, const char **why)
+{
+	*why = "a number of bytes";
+	return parse_u64(value, 0, INT64_MAX, &conf->limits.max_body_bytes);
+}
+
+static int set_seconds(u32 *out, const char *value, const char **why)
+{
+	*why = "seconds, from 1 to 86400";
+	return set_u32(out, value, 1, 86400, MSEC_PER_SEC);
+}
+
+static int set_read_timeout(struct conf *conf, const char *value, const char **why)
+{
+	return set_seconds(&conf->limits.read_timeout_ms, value, why);
+}
+
+static int set_request_read(struct conf *conf, const char *value, const char **why)
+{
+	return set_seconds(&conf->limits.max_request_read_ms, value, why);
+}
+
+static int set_idle(struct conf *conf, const char *value, const char **why)
+{
+	return set_seconds(&conf->limits.idle_keepalive_ms, value, why);
+}
+
+static int set_graceful(struct conf *conf, const char *value, const char **why)
+{
+	return set_seconds(&conf->graceful_timeout_ms, value, why);
+}
+
+static int set_log_level(struct conf *conf, const char *value, const char **why)
+{
+	(void)conf;
+	*why = "debug, info, warn or error";
+	return log_level_parse(value, &log_level);
+}
+
+static int set_log_format(struct conf *conf, const char *value, const char **why)
+{
+	*why = "text, json or auto";
+	if (strcmp(value, "text") == 0)
+		conf->log_format = LOG_FORMAT_TEXT;
+	else if (strcmp(value, "json") == 0)
+		conf->log_format = LOG_FORMAT_JSON;
+	else if (strcmp(value, "auto") == 0)
+		conf->log_format = LOG_FORMAT_AUTO;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int set_log_requests(struct conf *conf, const char *value, const char **why)
+{
+	return set_bool(&conf->log_requests, value, why);
+}
+
+static int set_no_log_requests(struct conf *conf, const char *value, const char **why)
+{
+	(void)value;
+	(void)why;
+	conf->log_requests = false;
+	return 0;
+}
+
+static int set_pidfile(struct conf *conf, const char *value, const char **why)
+{
+	return set_text(conf->pidfile, sizeof(conf->pidfile), value, why);
+}
+
+const struct option_desc options[] = {
+	{ "bind", 'b', "URI",
+	  NULL, "listen on tcp://HOST:PORT, tcp://[IPv6]:PORT or unix:///PATH (repeatable; tcp://0.0.0.0:9292)",
+	  set_bind },
+	{ "port", 'p', "N", NULL, "short for --bind tcp://0.0.0.0:N", set_port },
+	{ "workers", 'w', "N", NULL, "worker processes (as many as CPUs that we may use)",
+	  set_workers },
+	{ "threads", 't', "N", NULL,
+	  "Ruby threads per worker; 0 = handlers run on the I/O thread (5)", set_threads },
+	{ "config", 'C', "FILE", NULL, "settings in Ruby (config/hyperion.rb if there is one)",
+	  set_config },
+	{ "environment", 'e', "NAME", NULL,
+	  "RACK_ENV; development checks the app by Rack::Lint (RACK_ENV or development)",
+	  set_environment },
+	{ "rackup", 0, "FILE", NULL, "the app, as the argument without an option (config.ru)",
+	  set_rackup },
+	{ "no-app", 0, NULL, NULL, "serve without Ruby: constants only", set_no_app },
+	{ "preload", 0, NULL, NULL, "load the app once, before the workers are forked (on)",
+	  set_preload },
+	{ "no-preload", 0, NULL, NULL, "load the app in each worker", set_no_preload },
+	{ "user", 0, "NAME", NULL,
+	  "run Ruby and the workers as this user (started by root: the owner of the rackup file)",
+	  set_user },
+	{ "group", 0, "NAME", NULL, "... and this group (the user's)", set_group },
+	{ "max-pending", 0, "N", NULL, "requests per worker that wait for a Ruby thread (4096)",
+	  set_max_pending },
+	{ "constant", 0, "PATH=TEXT", NULL, "answer GET PATH with TEXT (repeatable)", set_constant },
+	{ "io-uring", 0, "MODE", "HYPERION_IO_URING",
+	  "auto, on (refuse to start without) or off (epoll) (auto)", set_io_uring },
+	{ "pin", 0, NULL, NULL, "pin each worker to a CPU", set_pin },
+	{ "max-connections", 0, "N", NULL,
+	  "open connections per worker (what RLIMIT_NOFILE allows)", set_max_connections },
+	{ "max-header-bytes", 0, "N", NULL, "longest request head (65536)", set_max_header_bytes },
+	{ "max-body-bytes", 0, "N", NULL, "longest request body (16777216)", set_max_body_bytes },
+	{ "read-timeout", 0, "S", NULL,
+	  "seconds for a request head, or the next piece of a body (30)", set_read_timeout },
+	{ "max-request-read-seconds", 0, "S", NULL, "seconds for a whole request (60)",
+	  set_request_read },
+	{ "idle-keepalive", 0, "S", NULL, "seconds that a connection may idle between requests (5)",
+	  set_idle },
+	{ "graceful-timeout", 0, "S", NULL, "seconds that a graceful stop waits for requests (30)",
+	  set_graceful },
+	{ "log-level", 0, "LEVEL", "HYPERION_LOG_LEVEL", "debug, info, warn or error (info)",
+	  set_log_level },
+	{ "log-format", 0, "FORMAT", "HYPERION_LOG_FORMAT",
+	  "text, json or auto: json unless stdout is a terminal (auto)", set_log_format },
+	{ "log-requests", 0, NULL, "HYPERION_LOG_REQUESTS", "one line per request on stdout (on)",
+	  set_log_requests },
+	{ "no-log-requests", 0, NULL, NULL, "no such lines", set_no_log_requests },
+	{ "pidfile", 0, "FILE", NULL, "write the process id there", set_pidfile },
+	{ "check", 0, NULL, NULL, "check the settings, say what would run, exit", NULL },
+	{ "version", 'v', NULL, NULL, "print the version", NULL },
+	{ "help", 'h', NULL, NULL, "print this", NULL },
+};
+
+const size_t nr_options = ARRAY_SIZE(options);
+
+const struct option_desc *option_find(const char *name)
+{
+	for (size_t i = 0; i < nr_options; i++) {
+		const char *a = name, *b = options[i].name;
+
+		while (*a && (*a == *b || (*a == '_' && *b == '-')))
+			a++, b++;
+		if (!*a && !*b)
+			return &options[i];
+	}
+	return NULL;
+}
+
+void options_print_help(void)
+{
+	printf("Usage: hyperion-bpf [options] [config.ru]\n\n"
+	       "Serves a Rack app over HTTP/1.1 from several worker processes.\n\n"
+	       "Options (default):\n");
+	for (size_t i = 0; i < nr_options; i++) {
+		const struct option_desc *o = &options[i];
+		char name[64];
+
+		snprintf(name, sizeof(name), "%s%c%s--%s%s%s", o->letter ? "-" : "",
+			 o->letter ? o->letter : ' ', o->letter ? ", " : "   ", o->name,
+			 o->arg ? " " : "", o->arg ? o->arg : "");
+		printf("  %-34s %s\n", name, o->help);
+	}
+	printf("\nSignals: TERM, INT stop when all requests are answered; QUIT stops at once;\n"
+	       "TTIN, TTOU one worker more or less.\n"
+	       "Environment (goes before the command line):");
+	for (size_t i = 0; i < nr_options; i++)
+		if (options[i].env)
+			printf(" %s", options[i].env);
+	printf("\n");
+}
