@@ -6,6 +6,7 @@
  *   load --port N [--path P] [--connections N] [--seconds S]   closed loop on kept connections
  *   load ... --new      a new connection for every request
  *   load ... --hold     one request on each connection, then hold them all until stdin ends
+ *   load ... --beside N:PATH   N more connections that ask for PATH, counted on their own
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,9 +29,22 @@
 #define NR_BUCKETS 512 /* 8 per power of two of nanoseconds */
 #define PER_SOURCE 20000 /* connections per 127.0.0.x source address, below the port range */
 #define OPEN_AT_ONCE 256 /* --hold: connects in flight, below any backlog */
+#define FLOWS_MAX 4 /* --path and what is beside it */
 #define OPEN_LIMIT_S 60 /* --hold: give up opening after this long */
 
+/* Connections that all ask for the same, and how they were answered. */
+struct flow {
+	const char *path;
+	int nr_clients;
+	char request[512];
+	size_t request_len;
+	uint64_t requests, errors, max_ns;
+	uint64_t least, most; /* answers to one connection */
+	uint64_t bucket[NR_BUCKETS];
+};
+
 struct client {
+	struct flow *flow;
 	int fd;
 	bool holding; /* --hold: answered, nothing outstanding */
 	uint64_t answered; /* requests answered */
@@ -43,16 +57,14 @@ struct client {
 struct load {
 	struct sockaddr_in to;
 	struct client *clients;
-	int nr_clients;
+	int nr_clients; /* of all flows */
+	struct flow flows[FLOWS_MAX];
+	int nr_flows;
 	int ep;
 	bool fresh; /* --new */
 	bool hold;
 	double seconds;
-	char request[512];
-	size_t request_len;
-	uint64_t requests, errors, max_ns;
-	uint64_t bucket[NR_BUCKETS];
-	int nr_held;
+	int nr_held, nr_failed;
 };
 
 static uint64_t now_ns(void)
@@ -87,24 +99,25 @@ static uint64_t bucket_top(int b)
 	return (8ull + b % 8 + 1) << (b / 8 - 1);
 }
 
-static uint64_t percentile(const struct load *l, double q)
+static uint64_t percentile(const struct flow *f, double q)
 {
-	uint64_t want = q * l->requests, seen = 0;
+	uint64_t want = q * f->requests, seen = 0;
 	int b;
 
 	for (b = 0; b < NR_BUCKETS; b++) {
-		seen += l->bucket[b];
+		seen += f->bucket[b];
 		if (seen > want)
-			return bucket_top(b) < l->max_ns ? bucket_top(b) : l->max_ns;
+			return bucket_top(b) < f->max_ns ? bucket_top(b) : f->max_ns;
 	}
-	return l->max_ns;
+	return f->max_ns;
 }
 
-static int send_request(struct load *l, struct client *c)
+static int send_request(struct client *c)
 {
-	ssize_t n = send(c->fd, l->request, l->request_len, MSG_NOSIGNAL);
+	const struct flow *f = c->flow;
+	ssize_t n = send(c->fd, f->request, f->request_len, MSG_NOSIGNAL);
 
-	return n == (ssize_t)l->request_len ? 0 : -1;
+	return n == (ssize_t)f->request_len ? 0 : -1;
 }
 
 static void open_client(struct load *l, struct client *c)
@@ -130,7 +143,7 @@ static void open_client(struct load *l, struct client *c)
 	if (connect(c->fd, (struct sockaddr *)&l->to, sizeof(l->to)) && errno != EINPROGRESS)
 		die("connect");
 	/* On loopback the connect is over by now; EPOLLOUT is for when it is not. */
-	if (!send_request(l, c))
+	if (!send_request(c))
 		ev.events = EPOLLIN;
 	if (epoll_ctl(l->ep, EPOLL_CTL_ADD, c->fd, &ev))
 		die("epoll_ctl");
@@ -144,8 +157,9 @@ static void reopen_client(struct load *l, struct client *c)
 
 static void fail_client(struct load *l, struct client *c)
 {
-	l->errors++;
+	c->flow->errors++;
 	if (l->hold) {
+		l->nr_failed++;
 		close(c->fd);
 		c->fd = -1;
 		l->nr_held -= c->holding;
@@ -158,12 +172,13 @@ static void fail_client(struct load *l, struct client *c)
 static void count_answer(struct load *l, struct client *c)
 {
 	uint64_t took = now_ns() - c->started_ns;
+	struct flow *f = c->flow;
 
 	c->answered++;
-	l->requests++;
-	l->bucket[bucket_of(took)]++;
-	if (took > l->max_ns)
-		l->max_ns = took;
+	f->requests++;
+	f->bucket[bucket_of(took)]++;
+	if (took > f->max_ns)
+		f->max_ns = took;
 	if (l->hold) {
 		c->holding = true;
 		l->nr_held++;
@@ -174,7 +189,7 @@ static void count_answer(struct load *l, struct client *c)
 		return;
 	}
 	c->started_ns = now_ns();
-	if (send_request(l, c))
+	if (send_request(c))
 		fail_client(l, c);
 }
 
@@ -247,7 +262,7 @@ static void on_event(struct load *l, const struct epoll_event *e)
 		on_readable(l, c);
 		return;
 	}
-	if (send_request(l, c) || epoll_ctl(l->ep, EPOLL_CTL_MOD, c->fd, &ev))
+	if (send_request(c) || epoll_ctl(l->ep, EPOLL_CTL_MOD, c->fd, &ev))
 		fail_client(l, c);
 }
 
@@ -260,32 +275,54 @@ static void turn(struct load *l, int timeout_ms)
 		on_event(l, &ev[i]);
 }
 
-static void run_loop(struct load *l)
+/* What the connections of all flows have come to at @end_ns. */
+static void sum_up(struct load *l, uint64_t end_ns)
 {
-	uint64_t begin = now_ns(), end = begin + l->seconds * 1e9;
-	uint64_t least = UINT64_MAX, most = 0, t;
 	int i;
 
-	for (i = 0; i < l->nr_clients; i++)
+	for (i = 0; i < l->nr_flows; i++)
+		l->flows[i].least = UINT64_MAX;
+	for (i = 0; i < l->nr_clients; i++) {
+		struct client *c = &l->clients[i];
+		struct flow *f = c->flow;
+
+		if (end_ns - c->started_ns > f->max_ns) /* one that was never answered counts too */
+			f->max_ns = end_ns - c->started_ns;
+		f->least = c->answered < f->least ? c->answered : f->least;
+		f->most = c->answered > f->most ? c->answered : f->most;
+	}
+}
+
+static void print_flow(const struct flow *f)
+{
+	printf("\"path\":\"%s\",\"connections\":%d,\"requests\":%llu,\"errors\":%llu,"
+	       "\"least\":%llu,\"most\":%llu,"
+	       "\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f",
+	       f->path, f->nr_clients, (unsigned long long)f->requests, (unsigned long long)f->errors,
+	       (unsigned long long)f->least, (unsigned long long)f->most, percentile(f, 0.5) / 1e3,
+	       percentile(f, 0.99) / 1e3, percentile(f, 0.999) / 1e3, f->max_ns / 1e3);
+}
+
+static void run_loop(struct load *l)
+{
+	uint64_t begin = now_ns(), end = begin + l->seconds * 1e9, t;
+	int i;
+
+	for (i = l->nr_clients; i-- > 0;) /* those beside first */
 		open_client(l, &l->clients[i]);
 	while (now_ns() < end)
 		turn(l, 10);
 	t = now_ns();
-	for (i = 0; i < l->nr_clients; i++) {
-		struct client *c = &l->clients[i];
-
-		if (t - c->started_ns > l->max_ns) /* one that was never answered counts too */
-			l->max_ns = t - c->started_ns;
-		least = c->answered < least ? c->answered : least;
-		most = c->answered > most ? c->answered : most;
+	sum_up(l, t);
+	printf("{\"seconds\":%.6f,", (t - begin) / 1e9);
+	print_flow(&l->flows[0]);
+	printf(",\"beside\":[");
+	for (i = 1; i < l->nr_flows; i++) {
+		printf("%s{", i > 1 ? "," : "");
+		print_flow(&l->flows[i]);
+		printf("}");
 	}
-	printf("{\"connections\":%d,\"seconds\":%.6f,\"requests\":%llu,\"errors\":%llu,"
-	       "\"least\":%llu,\"most\":%llu,"
-	       "\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f}\n",
-	       l->nr_clients, (t - begin) / 1e9, (unsigned long long)l->requests,
-	       (unsigned long long)l->errors, (unsigned long long)least, (unsigned long long)most,
-	       percentile(l, 0.5) / 1e3, percentile(l, 0.99) / 1e3, percentile(l, 0.999) / 1e3,
-	       l->max_ns / 1e3);
+	printf("]}\n");
 }
 
 static void run_hold(struct load *l)
@@ -294,25 +331,28 @@ static void run_hold(struct load *l)
 	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
 	int opened = 0;
 
-	while (l->nr_held + (int)l->errors < l->nr_clients && now_ns() < end) {
-		while (opened < l->nr_clients && opened - l->nr_held - (int)l->errors < OPEN_AT_ONCE)
+	while (l->nr_held + l->nr_failed < l->nr_clients && now_ns() < end) {
+		while (opened < l->nr_clients && opened - l->nr_held - l->nr_failed < OPEN_AT_ONCE)
 			open_client(l, &l->clients[opened++]);
 		turn(l, 10);
 	}
-	printf("{\"held\":%d,\"errors\":%llu}\n", l->nr_held, (unsigned long long)l->errors);
+	printf("{\"held\":%d,\"errors\":%d}\n", l->nr_held, l->nr_failed);
 	fflush(stdout);
 	while (poll(&in, 1, 0) == 0)
 		turn(l, 100);
 	turn(l, 0);
-	printf("{\"held\":%d,\"errors\":%llu}\n", l->nr_held, (unsigned long long)l->errors);
+	printf("{\"held\":%d,\"errors\":%d}\n", l->nr_held, l->nr_failed);
 }
 
 static void make_clients(struct load *l)
 {
 	struct rlimit rl;
-	char *heads = calloc(l->nr_clients, HEAD_MAX);
-	int i;
+	char *heads;
+	int i, n, next = 0;
 
+	for (i = 0; i < l->nr_flows; i++)
+		l->nr_clients += l->flows[i].nr_clients;
+	heads = calloc(l->nr_clients, HEAD_MAX);
 	l->clients = calloc(l->nr_clients, sizeof(*l->clients));
 	l->ep = epoll_create1(EPOLL_CLOEXEC);
 	if (!heads || !l->clients || l->ep < 0)
@@ -321,6 +361,9 @@ static void make_clients(struct load *l)
 		l->clients[i].fd = -1;
 		l->clients[i].head = heads + (size_t)i * HEAD_MAX;
 	}
+	for (i = 0; i < l->nr_flows; i++)
+		for (n = 0; n < l->flows[i].nr_clients; n++)
+			l->clients[next++].flow = &l->flows[i];
 	if (getrlimit(RLIMIT_NOFILE, &rl))
 		die("getrlimit");
 	rl.rlim_cur = rl.rlim_max;
@@ -334,8 +377,27 @@ static void make_clients(struct load *l)
 static void usage(void)
 {
 	fprintf(stderr, "usage: load --port N [--host IPV4] [--path P] [--connections N]"
-			" [--seconds S] [--new | --hold]\n");
+			" [--seconds S] [--new | --hold] [--beside N:PATH]\n");
 	exit(2);
+}
+
+static void write_request(struct load *l, struct flow *f, const char *host, int port)
+{
+	f->request_len =
+		snprintf(f->request, sizeof(f->request), "GET %s HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n",
+			 f->path, host, port, l->fresh ? "Connection: close\r\n" : "");
+	if (f->nr_clients < 1 || f->path[0] != '/' || f->request_len >= sizeof(f->request))
+		usage();
+}
+
+/* N:PATH */
+static void add_beside(struct load *l, char *arg)
+{
+	char *colon = strchr(arg, ':');
+
+	if (!colon || l->nr_flows == FLOWS_MAX)
+		usage();
+	l->flows[l->nr_flows++] = (struct flow){ .path = colon + 1, .nr_clients = atoi(arg) };
 }
 
 static void parse_options(struct load *l, int argc, char **argv)
@@ -348,12 +410,13 @@ static void parse_options(struct load *l, int argc, char **argv)
 		{ "seconds", required_argument, NULL, 's' },
 		{ "new", no_argument, NULL, 'n' },
 		{ "hold", no_argument, NULL, 'H' },
+		{ "beside", required_argument, NULL, 'b' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *host = "127.0.0.1", *path = "/";
-	int opt, port = 0;
+	const char *host = "127.0.0.1";
+	int opt, i, port = 0;
 
-	while ((opt = getopt_long(argc, argv, "h:p:P:c:s:nH", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "h:p:P:c:s:nHb:", options, NULL)) != -1) {
 		switch (opt) {
 		case 'h':
 			host = optarg;
@@ -362,10 +425,10 @@ static void parse_options(struct load *l, int argc, char **argv)
 			port = atoi(optarg);
 			break;
 		case 'P':
-			path = optarg;
+			l->flows[0].path = optarg;
 			break;
 		case 'c':
-			l->nr_clients = atoi(optarg);
+			l->flows[0].nr_clients = atoi(optarg);
 			break;
 		case 's':
 			l->seconds = atof(optarg);
@@ -376,24 +439,27 @@ static void parse_options(struct load *l, int argc, char **argv)
 		case 'H':
 			l->hold = true;
 			break;
+		case 'b':
+			add_beside(l, optarg);
+			break;
 		default:
 			usage();
 		}
 	}
 	l->to = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port) };
-	if (port < 1 || port > 65535 || l->nr_clients < 1 || l->seconds <= 0 ||
+	if (port < 1 || port > 65535 || l->seconds <= 0 ||
 	    inet_pton(AF_INET, host, &l->to.sin_addr) != 1)
 		usage();
-	l->request_len =
-		snprintf(l->request, sizeof(l->request), "GET %s HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n",
-			 path, host, port, l->fresh ? "Connection: close\r\n" : "");
-	if (l->request_len >= sizeof(l->request))
-		usage();
+	for (i = 0; i < l->nr_flows; i++)
+		write_request(l, &l->flows[i], host, port);
 }
 
 int main(int argc, char **argv)
 {
-	struct load l = { .nr_clients = 100, .seconds = 3 };
+	struct load l = { .seconds = 3, .nr_flows = 1 };
+	bool failed;
+
+	l.flows[0] = (struct flow){ .path = "/", .nr_clients = 100 };
 
 	signal(SIGPIPE, SIG_IGN);
 	parse_options(&l, argc, argv);
@@ -402,7 +468,10 @@ int main(int argc, char **argv)
 		run_hold(&l);
 	else
 		run_loop(&l);
+	failed = l.nr_failed;
+	for (int i = 0; i < l.nr_flows; i++)
+		failed |= l.flows[i].errors > 0;
 	free(l.clients[0].head);
 	free(l.clients);
-	return l.errors ? 1 : 0;
+	return failed;
 }

@@ -9,7 +9,8 @@
 #include "ruby_glue/head.h"
 #include "server/log.h"
 
-#define PIECE_MAX APP_UNSENT_MAX /* of an enumerable body: one answer, bytes */
+#define PIECE_MAX APP_UNSENT_MAX /* of one answer of several, bytes */
+#define ARRAY_WHOLE_MAX (16 * MIB) /* above this, memory is worth more than the thread */
 #define INLINE_BODY_MAX (64 * MIB) /* threads 0: an enumerable body is collected whole */
 #define WAIT_NS NSEC_PER_SEC
 
@@ -61,22 +62,6 @@ static void send_end(struct reply *r)
 		rb_memerror();
 }
 
-/* --- arrays --- */
-
-static u64 array_len(VALUE array)
-{
-	u64 len = 0;
-
-	for (long i = 0; i < RARRAY_LEN(array); i++) {
-		VALUE piece = RARRAY_AREF(array, i);
-
-		if (!RB_TYPE_P(piece, T_STRING))
-			bad_piece(piece);
-		len += (u64)RSTRING_LEN(piece);
-	}
-	return len;
-}
-
 /* What is there counts, not what the app has said about it. */
 static void settle_length(struct reply *r, u64 len)
 {
@@ -85,22 +70,6 @@ static void settle_length(struct reply *r, u64 len)
 			    "ruby: content-length of the app is wrong said=%lld is=%llu",
 			    (long long)r->content_length, (unsigned long long)len);
 	r->content_length = (s64)len;
-}
-
-static void send_array(struct reply *r, VALUE array)
-{
-	u64 len = array_len(array);
-
-	settle_length(r, len);
-	if (reply_need(r, len))
-		rb_memerror();
-	for (long i = 0; i < RARRAY_LEN(array); i++) {
-		VALUE piece = RARRAY_AREF(array, i);
-
-		append(r, piece, 0, (size_t)RSTRING_LEN(piece));
-	}
-	send_end(r);
-	RB_GC_GUARD(array);
 }
 
 /* --- files --- */
@@ -166,7 +135,9 @@ static void *wait_room(void *job)
 /* The client's pace is ours. */
 static void wait_for_client(struct job *job)
 {
-	while (__atomic_load_n(&job->unsent, __ATOMIC_ACQUIRE) >= APP_UNSENT_MAX && !job_gone(job))
+	while ((__atomic_load_n(&job->unsent, __ATOMIC_ACQUIRE) & ~JOB_UNSENT_WAITED) >=
+		       APP_UNSENT_MAX &&
+	       !job_gone(job))
 		rb_nogvl(wait_room, job, RUBY_UBF_IO, NULL, 0);
 }
 
@@ -178,13 +149,15 @@ static void send_piece(struct walk *w)
 	wait_for_client(w->r->job);
 	if (reply_send(w->r, 0))
 		rb_memerror();
-	app_flush(w->r->app);
 }
 
 static void take_piece(struct walk *w, VALUE piece)
 {
-	size_t len = (size_t)RSTRING_LEN(piece), off = 0, n;
+	size_t len, off = 0, n;
 
+	if (!RB_TYPE_P(piece, T_STRING))
+		bad_piece(piece);
+	len = (size_t)RSTRING_LEN(piece);
 	if (w->declared >= 0 && len > (u64)w->declared - w->sent)
 		glue_bad_response("body is longer than its content-length of %lld",
 				  (long long)w->declared);
@@ -198,6 +171,23 @@ static void take_piece(struct walk *w, VALUE piece)
 		w->sent += n;
 		send_piece(w);
 	}
+	RB_GC_GUARD(piece);
+}
+
+static void finish_walk(struct walk *w)
+{
+	struct reply *r = w->r;
+
+	if (job_gone(r->job)) {
+		reply_abort(r);
+		return;
+	}
+	if (w->declared >= 0 && w->sent != (u64)w->declared)
+		glue_bad_response("body has %llu bytes and a content-length of %lld",
+				  (unsigned long long)w->sent, (long long)w->declared);
+	if (!r->head_sent)
+		r->content_length = (s64)w->sent;
+	send_end(r);
 }
 
 static VALUE each_piece(RB_BLOCK_CALL_FUNC_ARGLIST(piece, arg))
@@ -206,11 +196,7 @@ static VALUE each_piece(RB_BLOCK_CALL_FUNC_ARGLIST(piece, arg))
 
 	if (job_gone(w->r->job))
 		rb_iter_break();
-	if (!RB_TYPE_P(piece, T_STRING))
-		bad_piece(piece);
-	if (RSTRING_LEN(piece))
-		take_piece(w, piece);
-	RB_GC_GUARD(piece);
+	take_piece(w, piece);
 	return Qnil;
 }
 
@@ -218,17 +204,60 @@ static void send_each(struct reply *r, VALUE body)
 {
 	struct walk w = { .r = r, .declared = r->content_length, .whole = r->app->nr_threads == 0 };
 
-	rb_block_call(body, body_names.id_each, 0, NULL, each_piece, (VALUE)&w);
-	if (job_gone(r->job)) {
-		reply_abort(r);
-		return;
+	if (!job_gone(r->job))
+		rb_block_call(body, body_names.id_each, 0, NULL, each_piece, (VALUE)&w);
+	finish_walk(&w);
+}
+
+/* --- arrays --- */
+
+static u64 array_len(VALUE array)
+{
+	u64 len = 0;
+
+	for (long i = 0; i < RARRAY_LEN(array); i++) {
+		VALUE piece = RARRAY_AREF(array, i);
+
+		if (!RB_TYPE_P(piece, T_STRING))
+			bad_piece(piece);
+		len += (u64)RSTRING_LEN(piece);
 	}
-	if (w.declared >= 0 && w.sent != (u64)w.declared)
-		glue_bad_response("body has %llu bytes and a content-length of %lld",
-				  (unsigned long long)w.sent, (long long)w.declared);
-	if (!r->head_sent)
-		r->content_length = (s64)w.sent;
+	return len;
+}
+
+/* At once, so that the thread is free again. */
+static void send_whole(struct reply *r, VALUE array, u64 len)
+{
+	if (reply_need(r, len))
+		rb_memerror();
+	for (long i = 0; i < RARRAY_LEN(array); i++) {
+		VALUE piece = RARRAY_AREF(array, i);
+
+		append(r, piece, 0, (size_t)RSTRING_LEN(piece));
+	}
 	send_end(r);
+}
+
+/* At the client's pace; the app may change the array meanwhile. */
+static void send_by_pieces(struct reply *r, VALUE array)
+{
+	struct walk w = { .r = r, .declared = r->content_length };
+
+	for (long i = 0; i < RARRAY_LEN(array) && !job_gone(r->job); i++)
+		take_piece(&w, RARRAY_AREF(array, i));
+	finish_walk(&w);
+}
+
+static void send_array(struct reply *r, VALUE array)
+{
+	u64 len = array_len(array);
+
+	settle_length(r, len);
+	if (len <= ARRAY_WHOLE_MAX)
+		send_whole(r, array, len);
+	else
+		send_by_pieces(r, array);
+	RB_GC_GUARD(array);
 }
 
 /* --- which it is --- */

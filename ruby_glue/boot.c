@@ -117,13 +117,40 @@ static void ignore_signal(int sig)
 }
 
 /* Not SIG_IGN, which the app's children would inherit. */
-static void take_signals(void)
+static void take_signal(int sig, struct sigaction *old)
 {
 	struct sigaction sa = { .sa_handler = ignore_signal, .sa_flags = SA_RESTART };
 
 	sigemptyset(&sa.sa_mask);
+	sigaction(sig, &sa, old);
+}
+
+/*
+ * Before Ruby starts, so that a Ctrl-C while it does ends in no backtrace: it
+ * leaves handlers alone that are not the default ones.
+ */
+static void take_signals(void)
+{
 	for (size_t i = 0; i < ARRAY_SIZE(quiet_signals); i++)
-		sigaction(quiet_signals[i], &sa, &boot.old_actions[i]);
+		take_signal(quiet_signals[i], NULL);
+}
+
+/* Then Ruby's own have to be asked for; children of the app get them back. */
+static VALUE learn_signals(VALUE unused)
+{
+	VALUE mod = rb_const_get(rb_cObject, rb_intern("Signal"));
+	sigset_t all, old;
+
+	(void)unused;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	for (size_t i = 0; i < ARRAY_SIZE(quiet_signals); i++) {
+		rb_funcall(mod, rb_intern("trap"), 2, INT2FIX(quiet_signals[i]),
+			   rb_str_new_cstr("DEFAULT"));
+		take_signal(quiet_signals[i], &boot.old_actions[i]);
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return Qnil;
 }
 
 void glue_restore_signals(void)
@@ -247,6 +274,7 @@ int glue_boot(int argc, char **argv, const char *rackup)
 	boot.booted = true;
 	boot.app = Qnil;
 	choose_locale();
+	take_signals();
 	ruby_sysinit(&argc, &argv);
 	init_stack();
 	if (ruby_setup()) {
@@ -254,13 +282,13 @@ int glue_boot(int argc, char **argv, const char *rackup)
 		return -1;
 	}
 	rb_gc_register_address(&boot.app);
-	if (glue_protect(init_module, Qnil, NULL) || run_options(name))
+	if (glue_protect(learn_signals, Qnil, NULL) || glue_protect(init_module, Qnil, NULL) ||
+	    run_options(name))
 		return -1;
 	ruby_script(name);
 	if (glue_protect(eval_sources, Qnil, NULL) ||
 	    glue_protect(new_string, (VALUE)rackup, &path) || glue_call(NULL, "boot", 1, &path))
 		return -1;
-	take_signals();
 	return 0;
 }
 

@@ -270,6 +270,7 @@ static VALUE new_env(const struct job *job)
 	VALUE env = rb_hash_dup(base.template);
 	struct headers hs = { 0 };
 
+	set(env, REQUEST_URI, frozen_text(job->target));
 	set_connection(env, job);
 	if (job->authority.len)
 		set(env, HTTP_HOST, frozen_text(job->authority));
@@ -303,7 +304,6 @@ static void set_request(VALUE env, const struct job *job)
 	if (job->version_minor == 0)
 		set(env, SERVER_PROTOCOL, base.fixed[TEXT_HTTP_1_0]);
 	set(env, PATH_INFO, text_of(job->path));
-	set(env, REQUEST_URI, text_of(job->target));
 	if (job->query.len)
 		set(env, QUERY_STRING, text_of(job->query));
 }
@@ -318,13 +318,16 @@ static VALUE set_input(VALUE env, const struct job *job)
 
 VALUE glue_env_new(const struct job *job, VALUE *file)
 {
-	u64 store = 0;
-	VALUE env = glue_env_conn_copy(job, &store);
+	struct env_difference diff;
+	VALUE env = glue_env_conn_copy(job, &diff);
 
-	if (env)
-		store_headers(env, job, store);
-	else
+	if (!env) {
 		env = new_env(job);
+	} else {
+		store_headers(env, job, diff.headers);
+		if (diff.target)
+			set(env, REQUEST_URI, frozen_text(job->target));
+	}
 	set_request(env, job);
 	if (job->body_len)
 		*file = set_input(env, job);

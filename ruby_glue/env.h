@@ -14,9 +14,10 @@ void glue_env_init(const struct glue_app *settings);
 
 /*
  * A new env. What apps write into is theirs alone: PATH_INFO, a non-empty
- * QUERY_STRING, REQUEST_URI, the headers but those that apps only read (Host,
- * Accept...), which are frozen. @file becomes rack.input where that is a file,
- * to be closed by glue_input_done(), else it stays. May raise.
+ * QUERY_STRING, most headers. Frozen is what they only read: REQUEST_URI, what
+ * names server and client, Host, Accept and their like. @file becomes
+ * rack.input where that is a file, to be closed by glue_input_done(), else it
+ * stays. May raise.
  */
 VALUE glue_env_new(const struct job *job, VALUE *file);
 

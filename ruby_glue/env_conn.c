@@ -16,7 +16,7 @@ struct entry {
 	VALUE env; /* 0: seen once, nothing kept yet */
 	u64 fresh;
 	struct header *headers; /* one block with the bytes behind them */
-	struct view authority, peer; /* in that block */
+	struct view target, authority, peer; /* in that block */
 	bool tls;
 };
 
@@ -73,24 +73,25 @@ static bool same_names(const struct entry *e, const struct job *job, u64 *change
 	return true;
 }
 
-VALUE glue_env_conn_copy(const struct job *job, u64 *store)
+VALUE glue_env_conn_copy(const struct job *job, struct env_difference *diff)
 {
 	struct entry *e = entry_of(job);
 
 	if (!belongs(e, job) || !e->env)
 		return 0;
-	if (!same_names(e, job, store) || !view_eq(e->authority, job->authority) ||
+	if (!same_names(e, job, &diff->headers) || !view_eq(e->authority, job->authority) ||
 	    !view_eq(e->peer, job->peer) || e->tls != job->tls) {
 		e->misses++;
 		return 0;
 	}
-	*store |= e->fresh;
+	diff->headers |= e->fresh;
+	diff->target = !view_eq(e->target, job->target);
 	return rb_hash_dup(e->env);
 }
 
 static size_t bytes_of(const struct job *job)
 {
-	size_t len = job->authority.len + job->peer.len;
+	size_t len = job->target.len + job->authority.len + job->peer.len;
 
 	for (u32 i = 0; i < job->nr_headers; i++)
 		len += job->headers[i].name.len + job->headers[i].value.len;
@@ -134,6 +135,7 @@ void glue_env_conn_keep(const struct job *job, VALUE env, u64 fresh)
 		headers[i].name = put(&p, job->headers[i].name);
 		headers[i].value = put(&p, job->headers[i].value);
 	}
+	e->target = put(&p, job->target);
 	e->authority = put(&p, job->authority);
 	e->peer = put(&p, job->peer);
 	e->headers = headers;

@@ -14,18 +14,21 @@
 /* May raise. */
 void glue_env_conn_init(void);
 
-/*
- * A copy of what is kept for the job's connection, or 0. Bit i of @store is set
- * where header i is still to be stored over it.
- */
-VALUE glue_env_conn_copy(const struct job *job, u64 *store);
+/* What differs from what is kept, and has to be stored over the copy. */
+struct env_difference {
+	u64 headers; /* bit i: header i */
+	bool target;
+};
+
+/* A copy of what is kept for the job's connection, or 0. */
+VALUE glue_env_conn_copy(const struct job *job, struct env_difference *diff);
 
 /* Whether it pays to keep something for this connection. */
 bool glue_env_conn_wants(const struct job *job);
 
 /*
- * Keeps a copy of @env, which holds all of the job's headers and nothing of
- * the request's line and body. Bit i of @fresh: header i is stored anew each
+ * Keeps a copy of @env, which holds all of the job's headers and its target, and
+ * nothing else of the request. Bit i of @fresh: header i is stored anew each
  * time, even if it did not change. May raise.
  */
 void glue_env_conn_keep(const struct job *job, VALUE env, u64 fresh);

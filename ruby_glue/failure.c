@@ -10,6 +10,7 @@
 #define TEXT_MAX (64 * KIB) /* of an entry; the rest of the backtrace is left out */
 #define MESSAGE_MAX (8 * KIB)
 #define PATH_MAX_LEN (2 * KIB)
+#define LINES_MAX 200 /* of a backtrace: enough for any framework, not for endless recursion */
 #define CAUSES_MAX 4
 
 struct text {
@@ -86,19 +87,29 @@ static VALUE attempt(VALUE (*fn)(VALUE error), VALUE error)
 
 static void add_error(struct text *t, VALUE error)
 {
+	VALUE message;
+
 	add_word(t, rb_obj_classname(error));
 	add_word(t, ": ");
-	add_string(t, attempt(message_of, error), MESSAGE_MAX);
+	message = attempt(message_of, error);
+	if (NIL_P(message))
+		add_word(t, "(its message cannot be had)");
+	else
+		add_string(t, message, MESSAGE_MAX);
 }
 
 static void add_backtrace(struct text *t, VALUE error)
 {
 	VALUE lines = attempt(backtrace_of, error);
 
-	for (long i = 0; RB_TYPE_P(lines, T_ARRAY) && i < RARRAY_LEN(lines); i++) {
+	if (!RB_TYPE_P(lines, T_ARRAY))
+		return;
+	for (long i = 0; i < min(RARRAY_LEN(lines), LINES_MAX); i++) {
 		add_word(t, "\n\t");
 		add_string(t, RARRAY_AREF(lines, i), MESSAGE_MAX);
 	}
+	if (RARRAY_LEN(lines) > LINES_MAX)
+		add_word(t, "\n\t...");
 }
 
 static void add_causes(struct text *t, VALUE error)

@@ -68,6 +68,8 @@ static const bool is_token[256] = {
 
 static enum special special_of(struct view name)
 {
+	if (name.len > 5 && memcmp(name.p, "rack.", 5) == 0)
+		return NOT_OURS;
 	switch (name.len) {
 	case 4:
 		return view_ieq(name, VIEW("date")) ? DATE : LINE;
@@ -80,8 +82,6 @@ static enum special special_of(struct view name)
 	case 17:
 		return view_ieq(name, VIEW("transfer-encoding")) ? NOT_OURS : LINE;
 	}
-	if (name.len > 5 && memcmp(name.p, "rack.", 5) == 0)
-		return NOT_OURS;
 	return LINE;
 }
 
@@ -258,6 +258,8 @@ void glue_head_write(struct reply *r, VALUE headers)
 {
 	if (RB_TYPE_P(headers, T_HASH))
 		rb_hash_foreach(headers, each_pair, (VALUE)r);
+	else if (!rb_respond_to(headers, head.id_each))
+		glue_bad_response("headers that are %s have no each", rb_obj_classname(headers));
 	else
 		rb_block_call(headers, head.id_each, 0, NULL, each_yielded, (VALUE)r);
 	reply_head_done(r);

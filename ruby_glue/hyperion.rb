@@ -72,8 +72,8 @@ module Hyperion
       def report(error)
         return report_exit(error) if error.is_a?(SystemExit)
 
-        # Ours, about something outside of any code.
-        return STDERR.puts("hyperion-bpf: #{error.message}") if error.backtrace&.empty?
+        # About something outside of any code.
+        return STDERR.puts("hyperion-bpf: #{error.message} (#{error.class})") if error.backtrace&.empty?
 
         lines = error.full_message(order: :top).lines
         STDERR.write(lines.reject { |line| line.start_with?("\tfrom #{OURS}") }.join.chomp, "\n")
@@ -124,7 +124,7 @@ module Hyperion
 
       def await(pid)
         _, status = Process.wait2(pid)
-        raise "no worker: the process in between ended with #{status.exitstatus || status}", [] unless status.success?
+        raise RuntimeError, "no worker: the process in between ended with #{status.exitstatus || status}", [] unless status.success?
       rescue Errno::ECHILD
         nil # a thread of the app waits for any child, and was first
       end

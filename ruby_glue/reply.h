@@ -62,7 +62,7 @@ static inline size_t reply_pending(const struct reply *r)
 int reply_send(struct reply *r, u32 flags) __must_check;
 
 /* The same for a body that is a file; @fd goes along. */
-int reply_send_file(struct reply *r, int fd, u64 len) __must_check;
+void reply_send_file(struct reply *r, int fd, u64 len);
 
 /* The last answer, for a body that will never be complete. */
 void reply_abort(struct reply *r);

@@ -161,8 +161,9 @@ static VALUE close_body(VALUE arg)
 	struct run *run = (struct run *)arg;
 
 	run->body_closed = true;
-	/* It may take its time, and the answer shall not wait for it. */
-	app_flush(run->reply.app);
+	/* It may take its time; while jobs are queued, the I/O thread looks for itself. */
+	if (!ring_count(&run->reply.app->jobs))
+		app_flush(run->reply.app);
 	glue_body_close(run->body);
 	return Qnil;
 }

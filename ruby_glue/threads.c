@@ -73,11 +73,6 @@ static bool step(VALUE (*fn)(VALUE arg), VALUE arg)
 	return true;
 }
 
-static bool stopping(struct app *app)
-{
-	return __atomic_load_n(&app->stopping, __ATOMIC_ACQUIRE);
-}
-
 /* Runs jobs until the app stops. */
 static enum respond_end run_jobs(struct app *app)
 {
@@ -88,8 +83,7 @@ static enum respond_end run_jobs(struct app *app)
 	for (;;) {
 		job = app_next(app, now);
 		if (!job) {
-			app_flush(app);
-			if (stopping(app))
+			if (app_stopping(app))
 				return RESPOND_GO_ON;
 			if (!step(wait_for_job, (VALUE)app))
 				return RESPOND_KILLED;
@@ -117,7 +111,7 @@ static VALUE thread_main(void *arg)
 {
 	enum respond_end end = run_jobs(crew.app);
 
-	if (end == RESPOND_KILLED && !stopping(crew.app)) {
+	if (end == RESPOND_KILLED && !app_stopping(crew.app)) {
 		log_warn("ruby: a thread was killed by the app and is replaced threads=%u",
 			 crew.app->nr_threads);
 		start_thread(Qnil);

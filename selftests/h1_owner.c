@@ -117,7 +117,10 @@ static void offer(struct owner *o)
 	size_t len = o->pending.len, n;
 	char *p;
 
-	if (o->closed || !len)
+	if (o->closed)
+		return;
+	o->held = false;
+	if (!len)
 		return;
 	o->held = o->link->flags & LINK_PAUSED;
 	if (o->held)

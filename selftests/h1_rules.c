@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the rules run against, and how an output is held against a rule. The tables are in h1_rules_*.c. */
+/* What the rules run against, and how an output is held against one. The tables: h1_rules_*.c. */
 #include "selftests/h1_rules.h"
 
 #include <stdarg.h>

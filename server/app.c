@@ -26,6 +26,8 @@ enum io_state { IO_AWAKE, IO_HOLDING, IO_SLEEPING };
 #define LEAD_NONE 0ull
 #define LEAD_WOKEN 1ull /* a thread is on its way; beside a name the bit means nothing */
 
+#define STALL_NS ((s64)APP_STALL_NS) /* times are compared with their signs */
+
 #define TOKENS_AT_STOP (1u << 30)
 
 /* A wait without end still has one, so that it ends with -EINTR even under SA_RESTART. */
@@ -233,22 +235,19 @@ void app_stop(struct app *a)
 
 /* --- the I/O thread --- */
 
-/* Has the head of the queue moved since it was last looked at? */
-static bool has_moved(struct app *a, u64 now_ns)
+/* For how long nothing has been claimed (or could not have been). Two clocks: may be below 0. */
+static s64 stalled_for(const struct app *a, u64 now_ns)
 {
-	u32 head = ring_popped(&a->jobs);
+	/* Relaxed: a number for a guess, nothing hangs on it. */
+	u64 claim_ns = __atomic_load_n(&a->claim_ns, __ATOMIC_RELAXED);
 
-	if (head == a->seen_head)
-		return false;
-	a->seen_head = head;
-	a->seen_ns = now_ns;
-	return true;
+	return (s64)(now_ns - max(a->since_ns, claim_ns));
 }
 
 /* The leader blocks: another one, if there is, takes the lead. */
 static void wake_spare(struct app *a, u64 now_ns)
 {
-	a->seen_ns = now_ns;
+	a->since_ns = now_ns;
 	if (!take_idle(a))
 		return;
 	/* Acquire and release: as every write of it; the token says who it is. */
@@ -286,7 +285,6 @@ u32 app_submit(struct app *a, struct job **jobs, u32 nr, u64 now_ns)
 		run_inline(a, jobs, nr, now_ns);
 		return nr;
 	}
-	has_moved(a, now_ns);
 	was_empty = !ring_count(&a->jobs);
 	pushed = ring_push(&a->jobs, (void *const *)jobs, nr);
 	assert(pushed == nr); /* the ring holds max_jobs */
@@ -296,12 +294,12 @@ u32 app_submit(struct app *a, struct job **jobs, u32 nr, u64 now_ns)
 	if (lead == LEAD_NONE && take_idle(a)) {
 		a->nr_wakes++;
 		post_token(a, 1);
-	} else if (lead != LEAD_NONE && was_empty && now_ns - a->seen_ns >= APP_STALL_NS) {
+	} else if (lead != LEAD_NONE && was_empty && stalled_for(a, now_ns) >= STALL_NS) {
 		/* The leader has been in one handler for so long: it need not be waited for. */
 		wake_spare(a, now_ns);
 	}
 	if (was_empty)
-		a->seen_ns = now_ns;
+		a->since_ns = now_ns;
 	return nr;
 }
 
@@ -343,10 +341,14 @@ static u64 hold(struct app *a)
 	return err == -ETIMEDOUT ? a->hold_ns : 0;
 }
 
-bool app_would_hold(const struct app *a)
+bool app_would_hold(const struct app *a, u64 now_ns)
 {
-	return a->nr_out && !ring_count(&a->answers) && ring_count(&a->jobs) &&
-	       ring_popped(&a->jobs) != a->seen_head;
+	u64 claim_ns = __atomic_load_n(&a->claim_ns, __ATOMIC_RELAXED);
+
+	if (!a->nr_out || ring_count(&a->answers) || !ring_count(&a->jobs) || !a->hold_ns)
+		return false;
+	/* The head has moved since the last look, and not only long ago: handlers run and end. */
+	return ring_popped(&a->jobs) != a->seen_head && (s64)(now_ns - claim_ns) < STALL_NS;
 }
 
 s64 app_before_wait(struct app *a, u64 now_ns)
@@ -357,13 +359,14 @@ s64 app_before_wait(struct app *a, u64 now_ns)
 		return -1; /* nobody can have anything for us */
 	if (ring_count(&a->answers))
 		return 0;
-	if (ring_count(&a->jobs) && has_moved(a, now_ns)) {
+	if (app_would_hold(a, now_ns)) {
+		a->seen_head = ring_popped(&a->jobs);
 		now_ns += hold(a);
 		if (ring_count(&a->answers))
 			return 0;
-		has_moved(a, now_ns);
 	}
-	if (ring_count(&a->jobs) && now_ns - a->seen_ns >= APP_STALL_NS)
+	a->seen_head = ring_popped(&a->jobs);
+	if (ring_count(&a->jobs) && stalled_for(a, now_ns) >= STALL_NS)
 		wake_spare(a, now_ns);
 	/*
 	 * Acquire and release, pairs with the exchange in app_flush(): either that
@@ -381,7 +384,7 @@ s64 app_before_wait(struct app *a, u64 now_ns)
 		app_after_wait(a);
 		return 0;
 	}
-	return queued ? (s64)(APP_STALL_NS - (now_ns - a->seen_ns)) : -1;
+	return queued ? STALL_NS - stalled_for(a, now_ns) : -1;
 }
 
 void app_after_wait(struct app *a)
@@ -482,6 +485,7 @@ struct job *app_next(struct app *a, u64 now_ns)
 	if (!leading)
 		__atomic_exchange_n(&a->lead, me, __ATOMIC_ACQ_REL);
 	j->claimed_ns = now_ns;
+	__atomic_store_n(&a->claim_ns, now_ns, __ATOMIC_RELAXED);
 	__atomic_store_n(&a->nr_running, a->nr_running + 1, __ATOMIC_RELAXED);
 	return j;
 }

@@ -50,7 +50,7 @@ struct app {
 	void *priv;
 	u32 nr_threads; /* 0 = inline */
 	u32 max_jobs; /* submitted and not yet back */
-	u64 hold_ns; /* APP_HOLD_NS */
+	u64 hold_ns; /* APP_HOLD_NS; 0 = never */
 	/*
 	 * Idle threads sleep on a futex, of which one wake wakes one thread. Set
 	 * this before they start if they wait for idle_fd instead: an event loop
@@ -75,13 +75,14 @@ struct app {
 	u64 batch_ns; /* when the first of them was begun */
 	u64 nr_flushes; /* wakes of the I/O thread from its loop */
 	u64 nr_claims; /* jobs popped */
+	u64 claim_ns; /* when the last one was claimed; the I/O thread reads it */
 	u64 *recent; /* the threads of the last recent_len claims */
 	u32 recent_len;
 
 	/* The I/O thread's own: */
 	__cacheline_aligned u32 nr_out; /* jobs submitted, their last answer not yet reaped */
-	u32 seen_head; /* of the queue */
-	u64 seen_ns; /* when it was last seen to have moved */
+	u32 seen_head; /* of the queue, at the last look */
+	u64 since_ns; /* when it became non-empty, or a spare was woken for it */
 	u64 nr_wakes, nr_spares, nr_holds; /* counters for tests and statistics */
 };
 
@@ -115,7 +116,7 @@ struct answer *app_reap(struct app *a);
 s64 app_before_wait(struct app *a, u64 now_ns);
 
 /* Would it hold now? Then what is to be sent had better leave first. */
-bool app_would_hold(const struct app *a);
+bool app_would_hold(const struct app *a, u64 now_ns);
 
 /* After the loop has slept. */
 void app_after_wait(struct app *a);

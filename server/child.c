@@ -30,9 +30,8 @@ static bool is_ours(const struct conf *conf, int fd)
 		const struct bind *bind = &conf->binds[b];
 
 		if (bind_is_unix(bind)) {
-			if (addr.any.sa_family == AF_UNIX &&
-			    strncmp(addr.un.sun_path, bind->addr.un.sun_path,
-				    sizeof(addr.un.sun_path)) == 0)
+			/* Abstract names hold NULs, unnamed sockets are short. */
+			if (len == bind->addr_len && memcmp(&addr, &bind->addr, len) == 0)
 				return true;
 		} else if (port_of(&addr.any) && port_of(&addr.any) == port_of(&bind->addr.any)) {
 			return true;

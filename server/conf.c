@@ -209,6 +209,7 @@ int conf_read(struct conf *conf, const struct conf_settings *settings, int argc,
 		return action;
 	conf->layer = CONF_ENV;
 	read_environment(conf);
+	conf->layer = CONF_DEFAULT;
 	if (!conf->nr_binds && option_find("port")->set(conf, "9292", &why))
 		return -EINVAL;
 	return action;

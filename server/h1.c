@@ -100,11 +100,22 @@ static void settle(struct link *l)
 		l->flags |= LINK_PAUSED;
 }
 
-/* The link cannot go on at all: no memory to answer with. */
+/* Nobody in the order gets an answer any more. */
+static void drop_order(struct link *l)
+{
+	struct h1 *h = h1_of(l);
+
+	while (!list_empty(&h->order))
+		req_abort(list_first(&h->order, struct req, order));
+	h->nr_order = 0;
+	h->phase = H1_DONE;
+}
+
+/* The link cannot go on at all: no memory to answer with. Frees the requests. */
 static void give_up(struct link *l)
 {
 	/* The queue stays: earlier answers are whole, and the kernel may be reading from it. */
-	h1_of(l)->phase = H1_DONE;
+	drop_order(l);
 	l->flags |= LINK_CLOSE;
 }
 
@@ -121,7 +132,7 @@ static void advance(struct link *l)
 
 	while (!list_empty(&h->order)) {
 		struct req *r = list_first(&h->order, struct req, order);
-		bool answered = r->answered;
+		bool answered = r->answered, last = r->last;
 
 		if (answered) {
 			list_del(&r->order);
@@ -131,6 +142,9 @@ static void advance(struct link *l)
 			outq_move(&r->out, &l->out);
 		if (!answered)
 			break;
+		/* Its answer said that it is the last, or was cut short: nothing may follow. */
+		if (last)
+			drop_order(l);
 	}
 }
 
@@ -235,6 +249,9 @@ static void close_if_draining(struct link *l, struct req *r)
 {
 	if (likely(!l->http->draining))
 		return;
+	/* Those behind it were taken and get their answers; and a head cannot be changed. */
+	if (r->head_sent || r->order.next != &h1_of(l)->order)
+		return;
 	r->last = true;
 	l->flags |= LINK_LINGER;
 }
@@ -260,12 +277,13 @@ static void body_progress(void *arg, int err)
 {
 	struct req *r = arg;
 	struct link *l = r->link;
+	bool done = r->body_done;
 
+	r->body_done = false;
 	if (err && !r->answered)
 		refuse(l, r, err == -ENOSPC ? 507 : 500, "the body could not be stored");
-	else if (r->body_done)
+	else if (done)
 		submit(l, r);
-	r->body_done = false;
 	settle(l);
 	l->http->touch(l);
 }
@@ -491,16 +509,18 @@ static void give_up_queued(struct link *l)
 {
 	struct h1 *h = h1_of(l);
 	struct list *pos, *tmp;
+	bool cut = false;
 
+	/* An answer may not take the place of one before it: with one, all behind it go. */
 	list_for_each_safe (pos, tmp, &h->order) {
 		struct req *r = list_entry(pos, struct req, order);
 
-		if (r->app == REQ_NOT_FOR_APP || (r->app == REQ_WITH_APP && job_claimed(&r->job)))
+		cut |= !r->answered && !(r->app == REQ_WITH_APP && job_claimed(&r->job));
+		if (!cut)
 			continue;
 		h->nr_order--;
 		req_abort(r);
 	}
-	advance(l);
 }
 
 static void h1_timeout(struct link *l)
@@ -581,12 +601,7 @@ static void h1_shutdown(struct link *l)
 
 static void h1_close(struct link *l)
 {
-	struct h1 *h = h1_of(l);
-
-	while (!list_empty(&h->order))
-		req_abort(list_first(&h->order, struct req, order));
-	h->nr_order = 0;
-	h->phase = H1_DONE;
+	drop_order(l);
 }
 
 const struct proto h1_proto = {

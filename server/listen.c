@@ -2,6 +2,8 @@
 #include "server/listen.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -166,8 +168,82 @@ err_close:
 	return err;
 }
 
+void bind_stop_new(int fd)
+{
+	/*
+	 * Drops what has SYN and not ACK. Connections inherit it, but get no such
+	 * segments. The flags are the 14th byte of the TCP header.
+	 */
+	static struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, TH_SYN | TH_ACK),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TH_SYN, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	struct sock_fprog prog = { ARRAY_SIZE(code), code };
+
+	/* Without it a connection may slip in between the last accept and the close. */
+	setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
+}
+
 void bind_unlink(const struct bind *b)
 {
-	if (bind_is_unix(b))
-		unlink(b->addr.un.sun_path);
+	if (bind_is_unix(b) && b->addr.un.sun_path[0])
+		unlink_stale(b);
+}
+
+static int get_option(int fd, int name)
+{
+	socklen_t len = sizeof(int);
+	int value = 0;
+
+	return getsockopt(fd, SOL_SOCKET, name, &value, &len) ? -1 : value;
+}
+
+static int show(struct bind *b)
+{
+	char host[INET6_ADDRSTRLEN] = "";
+
+	switch (b->addr.any.sa_family) {
+	case AF_INET:
+		inet_ntop(AF_INET, &b->addr.in.sin_addr, host, sizeof(host));
+		snprintf(b->text, sizeof(b->text), "tcp://%s:%u", host, ntohs(b->addr.in.sin_port));
+		return 0;
+	case AF_INET6:
+		inet_ntop(AF_INET6, &b->addr.in6.sin6_addr, host, sizeof(host));
+		snprintf(b->text, sizeof(b->text), "tcp://[%s]:%u", host,
+			 ntohs(b->addr.in6.sin6_port));
+		return 0;
+	case AF_UNIX:
+		/* An abstract name begins with a NUL, and all of its bytes count. */
+		if (b->addr.un.sun_path[0])
+			snprintf(b->text, sizeof(b->text), "unix://%s", b->addr.un.sun_path);
+		else
+			snprintf(b->text, sizeof(b->text), "unix://@%.107s", b->addr.un.sun_path + 1);
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+int bind_take(int fd, struct bind *b)
+{
+	int on = 1;
+
+	memset(b, 0, sizeof(*b));
+	b->addr_len = sizeof(b->addr);
+	if (get_option(fd, SO_TYPE) != SOCK_STREAM || get_option(fd, SO_ACCEPTCONN) != 1 ||
+	    getsockname(fd, &b->addr.any, &b->addr_len) || show(b))
+		return -EINVAL;
+	if (!bind_is_unix(b))
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	return 0;
+}
+
+bool bind_same(const struct bind *a, const struct bind *b)
+{
+	return a->addr_len == b->addr_len && memcmp(&a->addr, &b->addr, a->addr_len) == 0;
 }

@@ -42,7 +42,22 @@ static inline bool bind_is_unix(const struct bind *b)
  */
 int bind_listen(const struct bind *b, u32 nr_shares) __must_check;
 
-/* Removes the path of a Unix socket. */
+/*
+ * The address of a socket that somebody else has made, which then becomes like
+ * those of bind_listen(): CLOEXEC, not blocking, without delay. 0, or -EINVAL
+ * if it is no listening stream socket of a family that we know.
+ */
+int bind_take(int fd, struct bind *b) __must_check;
+
+bool bind_same(const struct bind *a, const struct bind *b);
+
+/* Removes the path of a Unix socket, unless somebody listens there again. */
 void bind_unlink(const struct bind *b);
+
+/*
+ * From here on no new connection begins on a TCP listener; those that are in its
+ * queue can still be accepted. A client that was too late tries again by itself.
+ */
+void bind_stop_new(int fd);
 
 #endif

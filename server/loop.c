@@ -81,6 +81,13 @@ void loop_close(struct loop *l, struct io *io)
 
 void loop_accept(struct loop *l, struct io *io)
 {
+	io->single = false;
+	l->backend->accept(l, io);
+}
+
+void loop_accept_one(struct loop *l, struct io *io)
+{
+	io->single = true;
 	l->backend->accept(l, io);
 }
 

@@ -58,6 +58,7 @@ struct io {
 	bool stopping; /* io_uring: the end of a multishot was asked for */
 	bool waits_room; /* io_uring: IO_SEND is a poll, its result no bytes; epoll: there is room */
 	bool level; /* epoll: registered level-triggered */
+	bool single; /* accept: one connection each time it is asked for */
 	bool regular; /* epoll: a file that takes any write at once */
 	struct list ready; /* epoll: to be tried again without an event */
 	struct gather *gather; /* io_uring: what a send in several pieces points to */
@@ -96,6 +97,9 @@ void loop_close(struct loop *l, struct io *io);
 
 /* Until stopped: every connection that comes. */
 void loop_accept(struct loop *l, struct io *io);
+
+/* The next connection only; nothing is armed when it is delivered. */
+void loop_accept_one(struct loop *l, struct io *io);
 
 /* Until stopped, end of file or an error: every byte that comes. */
 void loop_recv(struct loop *l, struct io *io);

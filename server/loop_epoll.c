@@ -249,6 +249,8 @@ static void do_accept(struct loop *l, struct io *io, u64 name)
 			/* Out of descriptors: it would fail for ever. The owner asks again. */
 			if (fd != -ECONNABORTED && fd != -EPROTO)
 				io->inflight &= (u8)~IO_ACCEPT;
+		} else if (io->single) {
+			io->inflight &= (u8)~IO_ACCEPT;
 		}
 		io->ops->accepted(io, fd);
 	}

@@ -218,7 +218,11 @@ static void uring_accept(struct loop *l, struct io *io)
 {
 	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
 
-	io_uring_prep_multishot_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (io->single)
+		io_uring_prep_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	else
+		io_uring_prep_multishot_accept(sqe, io->fd, NULL, NULL,
+					       SOCK_CLOEXEC | SOCK_NONBLOCK);
 	start(sqe, io, IO_ACCEPT);
 }
 
@@ -357,8 +361,10 @@ static void accepted(struct loop *l, struct io *io, int res, bool more)
 		io->stopping = false;
 	}
 	if (res >= 0 || more) {
+		bool single = io->single;
+
 		io->ops->accepted(io, res);
-		if (more || !resting(l, io, name, IO_ACCEPT))
+		if (more || (single && !stopped) || !resting(l, io, name, IO_ACCEPT))
 			return;
 	}
 	if (stopped)

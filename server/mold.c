@@ -23,6 +23,7 @@ struct mold {
 	int control_fd;
 	struct conf *conf;
 	struct conf_settings settings;
+	const struct control *order; /* being carried out, with descriptors of a worker's; or NULL */
 	bool forked; /* at least once */
 };
 
@@ -124,12 +125,22 @@ static struct glue_app app_settings(const struct conf *conf)
 	};
 }
 
-static void forked_by_app(void *arg)
+static void forked_from_worker(void *arg)
 {
 	const struct ruby_worker *rw = arg;
 
 	child_close_inherited(rw->params.conf, rw->loop_fd);
 	close(rw->params.control_fd);
+}
+
+/* The addresses are those of the sockets that came, whatever the config file says by now. */
+static int take_listeners(struct conf *conf, const struct control *c)
+{
+	conf->nr_binds = c->nr_fds - 1;
+	for (u32 b = 0; b < conf->nr_binds; b++)
+		if (bind_take(c->fds[b + 1], &conf->binds[b]))
+			return -EINVAL;
+	return 0;
 }
 
 static int worker_life(struct mold *m, const struct control *c)
@@ -156,13 +167,13 @@ static int worker_life(struct mold *m, const struct control *c)
 	int status = 1;
 
 	close(m->control_fd);
+	glue_set_fork_cleanup(forked_from_worker, &rw);
 	control_say(rw.params.control_fd, CONTROL_HELLO, rw.params.id);
 	title_set("worker %u starting", rw.params.id);
 	if (m->conf->pin)
 		spawn_pin(rw.params.id);
-	glue_set_fork_cleanup(forked_by_app, &rw);
-	if (rw.started_fd < 0 || rw.stopped_fd < 0 || (!m->conf->preload && glue_load_app(&app)) ||
-	    glue_worker_boot(rw.params.id))
+	if (take_listeners(m->conf, c) || rw.started_fd < 0 || rw.stopped_fd < 0 ||
+	    (!m->conf->preload && glue_load_app(&app)) || glue_worker_boot(rw.params.id))
 		return glue_end(1);
 	status = m->conf->nr_threads ? serve_threaded(&rw) : serve_inline(&rw);
 	if (glue_worker_shutdown(rw.params.id))
@@ -224,20 +235,32 @@ static void close_fds(const struct control *c)
 		close(c->fds[i]);
 }
 
-/* 0 in the mold; in a worker it returns its exit status plus one. */
+static void forked_from_mold(void *arg)
+{
+	const struct mold *m = arg;
+
+	close(m->control_fd);
+	if (m->order)
+		close_fds(m->order);
+}
+
+/* 0: on with the next order; else this process's exit status plus one. */
 static int fork_worker(struct mold *m, const struct control *c)
 {
 	int who = 1;
 
-	if (c->nr_fds == m->conf->nr_binds + 1) {
+	m->order = c;
+	if (c->nr_fds >= 2 && c->nr_fds <= MAX_BINDS + 1) {
+		/* What it was to close would be shared by all workers. */
 		if (!m->forked && glue_before_fork())
-			log_error("mold: a before_fork hook failed, see above");
+			return refuse(m, 1) + 1;
 		m->forked = true;
 		who = glue_fork();
 	}
 	if (who == 0)
 		return worker_life(m, c) + 1;
 	/* A failed fork shows as the end of file on the worker's control socket. */
+	m->order = NULL;
 	close_fds(c);
 	return 0;
 }
@@ -274,6 +297,7 @@ int mold_run(int control_fd, int argc, char **argv)
 {
 	static struct conf conf; /* outlives all: workers are forked below this frame */
 	struct mold m = { .control_fd = control_fd, .conf = &conf };
+	int action;
 
 	unsetenv(MOLD_ENV);
 	fcntl(control_fd, F_SETFD, FD_CLOEXEC);
@@ -284,10 +308,15 @@ int mold_run(int control_fd, int argc, char **argv)
 		control_say(control_fd, CONTROL_FAILED, 1);
 		return 1;
 	}
+	spawn_release_signals();
+	glue_set_fork_cleanup(forked_from_mold, &m);
 	if (conf.config[0] && glue_read_config(conf.config, take_setting, &m))
 		return refuse(&m, 2);
-	if (conf_read(&conf, &m.settings, argc, argv) < 0)
+	action = conf_read(&conf, &m.settings, argc, argv);
+	if (action < 0)
 		return refuse(&m, 2);
+	/* To check the app is to load it, and there will be no worker to do so. */
+	conf.preload |= action == CONF_CHECK;
 	send_settings(&m);
 	return take_orders(&m);
 }

@@ -7,7 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define FIRST_FD 3
+#define MAX_FDS 1024 /* what is said to be passed */
 
 void notify(const char *state)
 {
@@ -35,9 +35,9 @@ u32 notify_listen_fds(void)
 	u32 nr = 0;
 
 	if (pid && fds && atol(pid) == (long)getpid())
-		nr = (u32)max(atoi(fds), 0);
+		nr = (u32)min(max(atoi(fds), 0), MAX_FDS);
 	for (u32 i = 0; i < nr; i++)
-		fcntl(FIRST_FD + (int)i, F_SETFD, FD_CLOEXEC);
+		fcntl(NOTIFY_FIRST_FD + (int)i, F_SETFD, FD_CLOEXEC);
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_FDNAMES");

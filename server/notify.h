@@ -8,7 +8,9 @@
 /* "READY=1", "STOPPING=1", "STATUS=..."; silent without NOTIFY_SOCKET. */
 void notify(const char *state);
 
-/* How many listening sockets were passed, from descriptor 3 on; forgets the variables. */
+#define NOTIFY_FIRST_FD 3 /* SD_LISTEN_FDS_START */
+
+/* How many sockets were passed, from NOTIFY_FIRST_FD on; forgets the variables. */
 u32 notify_listen_fds(void);
 
 #endif

@@ -55,8 +55,8 @@ static int set_port(struct conf *conf, const char *value, const char **why)
 	char uri[64];
 	u64 port;
 
-	*why = "a number from 0 to 65535";
-	if (parse_u64(value, 0, 65535, &port))
+	*why = "a number from 1 to 65535";
+	if (parse_u64(value, 1, 65535, &port))
 		return -EINVAL;
 	snprintf(uri, sizeof(uri), "tcp://0.0.0.0:%u", (u32)port);
 	return set_bind(conf, uri, why);

@@ -71,6 +71,15 @@ void req_abort(struct req *r)
 			job_wake_producer(&r->job);
 		return;
 	}
+	if (r->answered) {
+		struct outq q;
+
+		/* Not its turn yet: the mark that ends it waits in its own queue. */
+		outq_init(&q, &r->http->out);
+		outq_move(&r->out, &q);
+		outq_drop(&q);
+		return;
+	}
 	req_done(&r->mark, false);
 }
 

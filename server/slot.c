@@ -5,13 +5,47 @@
 
 #include "server/listen.h"
 #include "server/log.h"
+#include "server/notify.h"
 
-#define FIRST_INHERITED 3 /* sd_listen_fds(3) */
+static bool has_bind(const struct bind *binds, u32 nr, const struct bind *b)
+{
+	for (u32 i = 0; i < nr; i++)
+		if (bind_same(&binds[i], b))
+			return true;
+	return false;
+}
 
-void slots_init(struct slots *s, const struct conf *conf, u32 nr_inherited)
+static void take_inherited(struct slots *s, struct conf *conf, u32 nr_passed)
+{
+	struct bind binds[MAX_BINDS];
+	u32 nr = 0;
+
+	for (u32 i = 0; i < nr_passed; i++) {
+		int fd = NOTIFY_FIRST_FD + (int)i;
+
+		if (nr < MAX_BINDS && bind_take(fd, &binds[nr]) == 0) {
+			s->inherited[nr++] = fd;
+			continue;
+		}
+		log_warn("listen: descriptor %d from LISTEN_FDS is not used: %s", fd,
+			 nr < MAX_BINDS ? "it is no listening stream socket" : "too many addresses");
+		close(fd);
+	}
+	s->nr_inherited = nr;
+	/* The default address is for those who have said nothing. */
+	for (u32 b = 0; nr && b < conf->nr_binds && conf->binds_layer != CONF_DEFAULT; b++)
+		if (nr < MAX_BINDS && !has_bind(binds, nr, &conf->binds[b]))
+			binds[nr++] = conf->binds[b];
+	if (!nr)
+		return;
+	memcpy(conf->binds, binds, nr * sizeof(binds[0]));
+	conf->nr_binds = nr;
+}
+
+void slots_init(struct slots *s, struct conf *conf, u32 nr_passed)
 {
 	s->conf = conf;
-	s->nr_inherited = min(nr_inherited, conf->nr_binds);
+	take_inherited(s, conf, nr_passed);
 	for (u32 i = 0; i < MAX_WORKERS; i++) {
 		s->slots[i] = (struct slot){ .control_fd = -1 };
 		for (u32 b = 0; b < MAX_BINDS; b++)
@@ -59,7 +93,7 @@ int slots_claim(const struct slots *s)
 static int open_one(struct slots *s, u32 id, u32 b)
 {
 	if (b < s->nr_inherited)
-		return FIRST_INHERITED + (int)b;
+		return s->inherited[b];
 	if (is_shared(s, b) && id > 0)
 		return s->slots[0].listeners[b];
 	return bind_listen(&s->conf->binds[b], MAX_WORKERS);
@@ -90,6 +124,9 @@ void slot_close(struct slots *s, u32 id)
 	for (u32 b = 0; b < s->conf->nr_binds; b++) {
 		int *fd = &s->slots[id].listeners[b];
 
+		/* Its worker closes its copy when the queue is empty: it has to become empty. */
+		if (*fd >= 0 && !is_shared(s, b))
+			bind_stop_new(*fd);
 		if (*fd >= 0 && (id == 0 || !is_shared(s, b)))
 			close(*fd);
 		*fd = -1;

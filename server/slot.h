@@ -18,7 +18,7 @@ enum slot_state {
 
 struct slot {
 	enum slot_state state;
-	bool was_ready; /* this process has served */
+	u64 ready_at_ms; /* since when this process serves; 0 = it never did */
 	pid_t pid; /* 0 = not known */
 	int control_fd; /* -1 when empty */
 	u32 backoff_ms;
@@ -28,11 +28,16 @@ struct slot {
 
 struct slots {
 	const struct conf *conf;
-	u32 nr_inherited; /* listeners from systemd, for the first addresses */
+	int inherited[MAX_BINDS]; /* listeners from systemd, for the first addresses */
+	u32 nr_inherited;
 	struct slot slots[MAX_WORKERS];
 };
 
-void slots_init(struct slots *s, const struct conf *conf, u32 nr_inherited);
+/*
+ * @nr_passed sockets came from systemd. Those that we can listen on go before
+ * the addresses of @conf, and instead of its default one.
+ */
+void slots_init(struct slots *s, struct conf *conf, u32 nr_passed);
 
 /*
  * SO_REUSEPORT lets a second server of the same user in without a word, so

@@ -16,6 +16,8 @@
 
 #define FIRST_FREE_FD 3
 
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU };
+
 static void nothing(int sig)
 {
 	(void)sig;
@@ -23,12 +25,27 @@ static void nothing(int sig)
 
 void spawn_ignore_signals(void)
 {
-	static const int signals[] = { SIGINT,  SIGTERM, SIGHUP,  SIGQUIT,
-				       SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU };
 	struct sigaction sa = { .sa_handler = nothing, .sa_flags = SA_RESTART };
 
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		sigaction(signals[i], &sa, NULL);
+	/* A log that nobody reads any more must not end us. */
+	sigaction(SIGPIPE, &sa, NULL);
+}
+
+static void mask_signals(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(&set, signals[i]);
+	sigprocmask(how, &set, NULL);
+}
+
+void spawn_release_signals(void)
+{
+	mask_signals(SIG_UNBLOCK);
 }
 
 void spawn_pin(u32 id)
@@ -83,6 +100,7 @@ int spawn_mold(const struct runas *runas, char **argv, const sigset_t *mask, pid
 	}
 	if (*pid == 0) {
 		sigprocmask(SIG_SETMASK, mask, NULL);
+		mask_signals(SIG_BLOCK);
 		exec_mold(runas, argv, pair[1]);
 	}
 	close(pair[1]);

@@ -32,6 +32,12 @@ int spawn_worker(const struct runas *runas, const struct worker_params *params,
  */
 void spawn_ignore_signals(void);
 
+/*
+ * Holds these signals back while a new mold has no handlers for them yet. They
+ * come blocked out of spawn_mold().
+ */
+void spawn_release_signals(void);
+
 /* Worker @id of all gets the CPU that is its turn among those we may use. */
 void spawn_pin(u32 id);
 

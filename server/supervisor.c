@@ -23,6 +23,7 @@
 
 #define BACKOFF_MIN_MS 100u /* before one that died is replaced ... */
 #define BACKOFF_MAX_MS 5000u /* ... doubled while they die before they are ready */
+#define SETTLED_MS 1000u /* one that has served for so long is replaced at once */
 #define KILL_AFTER_MS 5000u /* after the time that a worker has for itself */
 
 enum mold_state {
@@ -30,6 +31,7 @@ enum mold_state {
 	MOLD_SETTLING, /* reads the config file */
 	MOLD_LOADING, /* loads the app */
 	MOLD_READY, /* forks */
+	MOLD_LEAVING, /* was told to go, or goes by itself */
 };
 
 enum stop_state { STOP_NONE, STOP_DRAIN, STOP_NOW };
@@ -55,8 +57,9 @@ struct supervisor {
 	enum stop_state stop;
 	u64 kill_at_ms; /* 0 = never */
 	int status; /* to exit with */
-	bool listening, served; /* all workers were ready once */
-	u32 nr_inherited; /* listeners from systemd */
+	bool listening, has_pidfile;
+	bool served; /* all workers were ready once */
+	u32 nr_passed; /* sockets from systemd */
 	u32 nr_wanted;
 	struct mold mold;
 	struct slots slots;
@@ -107,6 +110,17 @@ static void tell(struct slot *slot, enum control_word word)
 		control_say(slot->control_fd, word, 0);
 }
 
+static void stop_mold(struct mold *m)
+{
+	/* Before it waits for orders it does not listen, and has nothing to lose. */
+	if (m->state == MOLD_READY)
+		control_say(m->control_fd, CONTROL_STOP, 0);
+	else if (m->state == MOLD_SETTLING || m->state == MOLD_LOADING)
+		kill(m->pid, SIGKILL);
+	if (m->state != MOLD_NONE)
+		m->state = MOLD_LEAVING;
+}
+
 static void stop_all(struct supervisor *s, enum stop_state stop)
 {
 	u32 wait = stop == STOP_DRAIN ? s->conf->graceful_timeout_ms : 0;
@@ -123,11 +137,7 @@ static void stop_all(struct supervisor *s, enum stop_state stop)
 	slots_close(&s->slots);
 	for (u32 i = 0; i < MAX_WORKERS; i++)
 		tell(&s->slots.slots[i], stop == STOP_DRAIN ? CONTROL_DRAIN : CONTROL_STOP);
-	/* Before it waits for orders it does not listen, and has nothing to lose. */
-	if (s->mold.state == MOLD_READY)
-		control_say(s->mold.control_fd, CONTROL_STOP, 0);
-	else if (s->mold.state != MOLD_NONE)
-		kill(s->mold.pid, SIGKILL);
+	stop_mold(&s->mold);
 }
 
 /* It cannot serve at all. */
@@ -169,16 +179,18 @@ static int begin_listening(struct supervisor *s)
 	int err = pick_backend(s);
 
 	s->nr_wanted = s->conf->nr_workers;
-	slots_init(&s->slots, s->conf, s->nr_inherited);
+	slots_init(&s->slots, s->conf, s->nr_passed);
 	if (!err)
 		err = slots_claim(&s->slots);
 	if (err || s->action == CONF_CHECK)
 		return err;
+	s->listening = true;
 	for (u32 i = 0; !err && i < s->nr_wanted; i++)
 		err = slot_open(&s->slots, i);
-	if (!err && s->conf->pidfile[0])
+	if (!err && s->conf->pidfile[0]) {
 		err = write_pidfile(s->conf->pidfile);
-	s->listening = true;
+		s->has_pidfile = !err;
+	}
 	return err;
 }
 
@@ -225,7 +237,7 @@ static int start_worker(struct supervisor *s, u32 id)
 	}
 	slot->control_fd = pair[0];
 	slot->state = SLOT_STARTING;
-	slot->was_ready = false;
+	slot->ready_at_ms = 0;
 	return 0;
 }
 
@@ -264,10 +276,11 @@ static void empty_slot(struct supervisor *s, struct slot *slot)
 	slot->control_fd = -1;
 	slot->state = SLOT_EMPTY;
 	slot->pid = 0;
-	/* One that had served is replaced at once, one that never came up is not. */
-	if (slot->was_ready) {
+	if (slot->ready_at_ms) {
+		u64 lived = clock_ms() - slot->ready_at_ms;
+
 		slot->backoff_ms = 0;
-		slot->start_at_ms = 0;
+		slot->start_at_ms = lived < SETTLED_MS ? back_off(&slot->backoff_ms) : 0;
 		return;
 	}
 	slot->start_at_ms = back_off(&slot->backoff_ms);
@@ -293,9 +306,9 @@ static void became_ready(struct supervisor *s, struct slot *slot)
 {
 	if (slot->state == SLOT_STARTING)
 		slot->state = SLOT_READY;
-	slot->was_ready = true;
+	slot->ready_at_ms = clock_ms();
 	for (u32 i = 0; i < s->nr_wanted; i++)
-		if (!s->slots.slots[i].was_ready)
+		if (!s->slots.slots[i].ready_at_ms)
 			return;
 	if (s->served)
 		return;
@@ -422,6 +435,8 @@ static void read_mold(struct supervisor *s)
 				check_done(s);
 			break;
 		case CONTROL_FAILED:
+			/* It ends by itself: what the app has for its exit still runs. */
+			m->state = MOLD_LEAVING;
 			/* The first one decides; a replacement is tried again. */
 			if (!s->served)
 				fail(s, (int)c.number);
@@ -443,17 +458,31 @@ static void mold_died(struct supervisor *s, int status)
 	m->pid = 0;
 	if (s->stop != STOP_NONE)
 		return;
+	log_warn("supervisor: the mold died (%s %d)%s", WIFSIGNALED(status) ? "signal" : "status",
+		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+		 s->served ? ", starting another; workers go on" : " before anything was served");
 	if (!s->served) {
 		fail(s, WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1);
 		return;
 	}
-	log_warn("supervisor: the mold died (%s %d), starting another; workers go on",
-		 WIFSIGNALED(status) ? "signal" : "status",
-		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	m->start_at_ms = back_off(&m->backoff_ms);
 }
 
 /* --- the loop --- */
+
+/* It may have died just behind our last look at what it says. */
+static struct slot *find_slot(struct supervisor *s, pid_t pid)
+{
+	struct slot *slot = slots_find(&s->slots, pid);
+
+	for (u32 i = 0; !slot && i < MAX_WORKERS; i++) {
+		if (s->slots.slots[i].state == SLOT_EMPTY || s->slots.slots[i].pid)
+			continue;
+		read_worker(s, &s->slots.slots[i]);
+		slot = slots_find(&s->slots, pid);
+	}
+	return slot;
+}
 
 static void reap(struct supervisor *s)
 {
@@ -462,7 +491,7 @@ static void reap(struct supervisor *s)
 
 	/* Children that are neither were forked by the app and left to us. */
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		struct slot *slot = slots_find(&s->slots, pid);
+		struct slot *slot = find_slot(s, pid);
 
 		if (pid == s->mold.pid) {
 			mold_died(s, status);
@@ -584,6 +613,8 @@ static int init_signals(struct supervisor *s)
 	sigemptyset(&set);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		sigaddset(&set, signals[i]);
+	/* Not read: a log that nobody reads any more must not end us. */
+	sigaddset(&set, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &set, &s->old_mask);
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return s->signal_fd < 0 ? -errno : 0;
@@ -591,10 +622,11 @@ static int init_signals(struct supervisor *s)
 
 static void clean_up(struct supervisor *s)
 {
+	slots_close(&s->slots);
 	if (s->listening) {
 		for (u32 b = s->slots.nr_inherited; b < s->conf->nr_binds; b++)
 			bind_unlink(&s->conf->binds[b]);
-		if (s->conf->pidfile[0])
+		if (s->has_pidfile)
 			unlink(s->conf->pidfile);
 	}
 	if (s->signal_fd >= 0)
@@ -636,7 +668,7 @@ int supervisor_run(struct conf *conf, enum conf_action action, int argc, char **
 	s->argv = argv;
 	s->signal_fd = s->mold.control_fd = -1;
 	/* Before anything is executed: they must not leak. */
-	s->nr_inherited = notify_listen_fds();
+	s->nr_passed = notify_listen_fds();
 	slots_init(&s->slots, conf, 0);
 	snprintf(pid, sizeof(pid), "%d", (int)getpid());
 	setenv("HYPERION_MASTER_PID", pid, 1);

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static char *area; /* the process's own, as there is one title */
@@ -31,22 +32,23 @@ void title_init(int argc, char **argv)
 	area = argv[0];
 	area_len = (size_t)(end - area);
 	argv[0] = strdup(argv[0]);
+	/* The mold is executed as /proc/self/exe, and would be called "exe". */
+	prctl(PR_SET_NAME, "hyperion-bpf");
 }
 
 void title_set(const char *fmt, ...)
 {
-	char text[256];
+	char text[256] = "hyperion-bpf: ";
+	size_t len = strlen(text);
 	va_list ap;
-	int n;
 
 	if (!area_len)
 		return;
 	va_start(ap, fmt);
-	n = vsnprintf(text, sizeof(text), fmt, ap);
+	vsnprintf(text + len, sizeof(text) - len, fmt, ap);
 	va_end(ap);
-	if (n < 0)
-		return;
-	n = min(n, (int)sizeof(text) - 1);
-	memset(area, 0, area_len);
-	snprintf(area, area_len, "hyperion-bpf: %s", text);
+	/* Never empty in between: somebody may look just then. */
+	len = min(strlen(text), area_len - 1);
+	memcpy(area, text, len);
+	memset(area + len, 0, area_len - len);
 }

@@ -21,7 +21,10 @@
 #include "server/wheel.h"
 
 #define ACCEPT_RETRY_MS 100 /* after running out of descriptors or memory */
+#define NEAR_LIMIT 256u /* connections; so near to max_connections they are accepted one by one */
 #define TITLE_MS 1000 /* how often the process title may change */
+#define LOOK_MIN_MS 16 /* after its start a worker looks into its queues again ... */
+#define LOOK_MAX_MS 512 /* ... ever more seldom, until then */
 #define SUBMIT_MAX 256u /* jobs handed over at a time */
 
 enum worker_state {
@@ -48,7 +51,8 @@ struct worker {
 	struct conns conns;
 	struct listener listeners[MAX_BINDS];
 	struct io control;
-	struct timer accept_timer, drain_timer, title_timer;
+	struct timer accept_timer, drain_timer, title_timer, look_timer;
+	u32 look_ms;
 	u32 title_conns, title_busy; /* what the title says */
 	struct access_log log;
 	struct io log_io;
@@ -76,15 +80,17 @@ static u64 now_ms(const struct worker *w)
 static void close_listener(struct listener *lis)
 {
 	struct worker *w = lis->worker;
-	int fd;
+	int listener = lis->io.fd, fd;
 
+	loop_remove(w->loop, &lis->io);
+	lis->open = false;
 	while (w->state == WORKER_DRAINING &&
-	       (fd = accept4(lis->io.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+	       (fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
 		if (conn_open(&w->conns, fd, &h1_proto))
 			log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
 				    w->id);
-	loop_close(w->loop, &lis->io);
-	lis->open = false;
+	/* Not loop_close(), which may take until the end of the batch. */
+	close(listener);
 }
 
 /* Accepting follows the worker's state. */
@@ -94,13 +100,16 @@ static void update_listener(struct listener *lis)
 	bool armed = lis->io.inflight & IO_ACCEPT;
 	bool want = w->state == WORKER_SERVING && !w->accept_paused &&
 		    w->conns.nr < w->conf->max_connections;
+	bool near = w->conf->max_connections - w->conns.nr <= NEAR_LIMIT;
 
 	if (!lis->open)
 		return;
-	if (want && !armed)
-		loop_accept(w->loop, &lis->io);
-	else if (!want && armed)
+	if (armed && (!want || (near && !lis->io.single)))
 		armed = !loop_accept_stop(w->loop, &lis->io);
+	if (want && !armed && near)
+		loop_accept_one(w->loop, &lis->io);
+	else if (want && !armed)
+		loop_accept(w->loop, &lis->io);
 	if (w->state != WORKER_SERVING && !armed)
 		close_listener(lis);
 }
@@ -136,8 +145,10 @@ static void listener_accepted(struct io *io, int fd)
 	}
 	if (conn_open(&w->conns, fd, &h1_proto))
 		log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u", w->id);
-	if (unlikely(w->conns.nr >= w->conf->max_connections))
+	if (unlikely(w->conns.nr + NEAR_LIMIT >= w->conf->max_connections))
 		update_listeners(w);
+	else if (unlikely(!(io->inflight & IO_ACCEPT)))
+		update_listener(lis);
 }
 
 static void accept_again(struct timer *t)
@@ -146,6 +157,27 @@ static void accept_again(struct timer *t)
 
 	w->accept_paused = false;
 	update_listeners(w);
+}
+
+/*
+ * io_uring wakes one waiter for each connection, and a worker that was killed
+ * leaves its own behind until the kernel has taken its ring apart: a connection
+ * that woke only that one would wait for the next to come. Arming anew looks.
+ */
+static void look_again(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, look_timer);
+
+	for (u32 i = 0; i < w->conf->nr_binds; i++) {
+		struct listener *lis = &w->listeners[i];
+
+		/* Where it has to wait, its -ECANCELED arms it. */
+		if (lis->open && loop_accept_stop(w->loop, &lis->io))
+			update_listener(lis);
+	}
+	w->look_ms *= 2;
+	if (w->look_ms <= LOOK_MAX_MS)
+		wheel_add(&w->wheel, t, now_ms(w) + w->look_ms);
 }
 
 static void conn_closed(struct conns *cs)
@@ -301,7 +333,7 @@ static int init_listeners(struct worker *w, const int *fds)
 			return err;
 		lis->worker = w;
 		lis->open = true;
-		loop_accept(w->loop, &lis->io);
+		update_listener(lis);
 	}
 	return 0;
 }
@@ -328,6 +360,7 @@ static int init_app(struct worker *w, const struct worker_params *params)
 	if (err)
 		return err;
 	w->app.ops = params->app_ops;
+	w->app.priv = &w->app;
 	w->has_app = true;
 	w->http.has_app = true;
 	w->http.max_waiting = w->conf->max_pending;
@@ -460,6 +493,9 @@ static int init(struct worker *w, const struct worker_params *params)
 	timer_init(&w->accept_timer, accept_again);
 	timer_init(&w->drain_timer, drained_too_long);
 	timer_init(&w->title_timer, title_due);
+	timer_init(&w->look_timer, look_again);
+	w->look_ms = LOOK_MIN_MS;
+	wheel_add(&w->wheel, &w->look_timer, now_ms(w) + w->look_ms);
 	err = loop_add_plain(w->loop, &w->control, params->control_fd, &control_ops);
 	if (!err && loop_poll(w->loop, &w->control, POLLIN) != -EINPROGRESS)
 		err = -EIO;

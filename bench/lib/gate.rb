@@ -4,15 +4,18 @@
 require 'json'
 
 module Lab
-  # One promise and its bound. Either limits on the rows of one interleaved run (`ratio`, `cost`;
-  # any one of them is enough), or a `check` of its own that returns Findings.
+  # One promise and its bound. Either limits on the rows of one interleaved run (`ratio`, `rate`,
+  # `cost`; any one of them is enough), or a `check` of its own that returns Findings.
   class Gate
     extend Settings
     attr_reader :name, :limits
 
     # text: what was found, with its bound; ok: whether it holds.
     Finding = Struct.new(:text, :ok)
-    Limit = Struct.new(:peer, :other, :at_most)
+    Limit = Struct.new(:peer, :other, :key, :at_most, :at_least)
+
+    COST = 'cpu_us_per_request'
+    RATE = 'requests_per_second'
 
     setting :says, :on
 
@@ -23,12 +26,17 @@ module Lab
 
     # CPU per request of `peer` over that of `other`, median of the rounds' own ratios.
     def ratio(peer, other, at_most:)
-      @limits << Limit.new(peer, other, at_most)
+      @limits << Limit.new(peer, other, COST, at_most)
+    end
+
+    # Requests per second of `peer` over those of `other`.
+    def rate(peer, other, at_least:)
+      @limits << Limit.new(peer, other, RATE, nil, at_least)
     end
 
     # CPU microseconds per request of `peer`.
     def cost(peer, at_most:)
-      @limits << Limit.new(peer, nil, at_most)
+      @limits << Limit.new(peer, nil, COST, at_most)
     end
 
     def check(&block)
@@ -42,9 +50,11 @@ module Lab
     def findings(rows)
       @limits.map do |l|
         mine, other = [l.peer, l.other].map { |n| n && rows.find { |r| r.peer.name == n && r.kase.name == on } }
-        value = other ? mine.ratio_to(other) : mine.median
+        value = other ? mine.ratio_to(other, l.key) : mine.median(l.key)
         unit = other ? "x #{l.other}" : 'us'
-        Finding.new(format('%s %.2f %s (at most %g)', l.peer, value, unit, l.at_most), value <= l.at_most)
+        bound = l.at_most ? "at most #{l.at_most}" : "at least #{l.at_least}"
+        Finding.new(format('%s %.2f %s%s (%s)', l.peer, value, unit, l.key == RATE ? ' in requests/s' : '', bound),
+                    l.at_most ? value <= l.at_most : value >= l.at_least)
       end
     end
   end
@@ -57,9 +67,10 @@ module Lab
       @load_cpu = load_cpu
     end
 
-    def with_server(name = :hyperion, extra: [])
-      server = Server.new(Lab.peers.fetch(name), build: @build, cpu: @server_cpu, extra: extra)
-      server.check(Lab.cases.fetch(:constant))
+    # kase: what is asked for first, and whether the answer is right; resource: which app runs.
+    def with_server(name = :hyperion, extra: [], kase: :constant, resource: Lab.cases.fetch(kase).resource)
+      server = Server.new(Lab.peers.fetch(name), build: @build, cpu: @server_cpu, resource: resource, extra: extra)
+      server.check(Lab.cases.fetch(kase))
       yield server
     ensure
       server&.stop
@@ -67,8 +78,8 @@ module Lab
 
     # Runs build/bench/load. With a block (--hold): yields once the connections are held and returns
     # [the block's value, what load said then, what it said at the end].
-    def load(server, *args)
-      path = server.peer.paths.fetch(:constant)
+    def load(server, *args, path: nil)
+      path ||= server.peer.paths.fetch(:constant)
       argv = ['taskset', '-c', @load_cpu.to_s, File.join(@build, 'bench/load'), '--port', server.port.to_s,
               '--path', path, *args.map(&:to_s)]
       IO.popen(argv, 'r+') do |io|

@@ -5,6 +5,17 @@ require 'tmpdir'
 require 'fileutils'
 
 module Lab
+  # Where tools/deps puts the gems of bench/Gemfile: a folder for each version of Ruby.
+  module Gems
+    def self.folder(build)
+      Dir[File.join(build, 'bench-gems/ruby/*')].max || File.join(build, 'bench-gems')
+    end
+
+    def self.version(build, name)
+      Dir[File.join(folder(build), 'gems', "#{name}-*")].map { |d| File.basename(d) }.max
+    end
+  end
+
   # A server that can be measured: where its program is, how it is started on a port, and which
   # resources it offers at which path.
   class Peer
@@ -42,19 +53,27 @@ module Lab
         (@paths.key?(kase.resource) ? nil : "offers no #{kase.resource}")
     end
 
-    # The program's path, or nil. Names with a slash are under the build folder.
+    # The program's path, or nil. Names with a slash are under the build folder or among the gems.
     def program(build)
-      return File.executable?(p = File.join(build, binary.delete_prefix('build/'))) ? p : nil if binary.start_with?('build/')
+      return executable(Gems.folder(build), 'bin', binary.delete_prefix('gem/')) if binary.start_with?('gem/')
+      return executable(build, binary.delete_prefix('build/')) if binary.start_with?('build/')
 
       (ENV['PATH'].split(':') + %w[/usr/sbin /usr/local/sbin]).map { |d| File.join(d, binary) }
                                                               .find { |f| File.executable?(f) }
     end
 
+    def ours?
+      binary.start_with?('build/')
+    end
+
     def absence
-      binary.start_with?('build/') ? "#{binary} is not built (make)" : "#{binary} is not installed (package #{package})"
+      return "#{binary} is not built (make)" if ours?
+
+      "#{binary.delete_prefix('gem/')} is not installed (make deps-bench)"
     end
 
     def version(build)
+      return Gems.version(build, binary.delete_prefix('gem/')) if binary.start_with?('gem/')
       return nil unless version_args
 
       out = IO.popen([program(build), *version_args, err: %i[child out]], &:read)
@@ -62,10 +81,31 @@ module Lab
     rescue SystemCallError
       nil
     end
+
+    private
+
+    def executable(*path)
+      file = File.join(*path)
+      file if File.executable?(file)
+    end
   end
 
-  # What a peer's command block may use: its port, its program, a folder of its own.
-  Site = Struct.new(:port, :program, :dir, :extra, keyword_init: true) do
+  # Servers of Rack apps all run the same ones: bench/apps/RESOURCE.ru.
+  RACK = %i[hello json slow1 waits mixed].to_h { |r| [r, '/'] }.freeze
+
+  # What a peer's command block may use: its port, its program, a folder of its own, what is asked for.
+  Site = Struct.new(:port, :program, :dir, :resource, :build, :extra, keyword_init: true) do
+    def app
+      File.join(ROOT, "bench/apps/#{resource}.ru")
+    end
+
+    # A command that finds the gems of bench/Gemfile and nothing of whoever started us.
+    def ruby(*argv)
+      gems = Gems.folder(build)
+      ['env', '-u', 'BUNDLE_GEMFILE', '-u', 'RUBYOPT', '-u', 'RUBYLIB', "GEM_HOME=#{gems}", "GEM_PATH=#{gems}",
+       'RACK_ENV=production', *argv]
+    end
+
     def write(name, text)
       File.join(dir, name).tap { |f| File.write(f, text) }
     end

@@ -8,7 +8,12 @@ module Lab
   BODY = "OK\n" # every peer's constant answer
 
   # One workload. `resource` is what a peer has to offer for it; several cases share a resource.
-  Case = Struct.new(:name, :title, :resource, :connections, :depth, :headers, :closes, keyword_init: true)
+  # `expect` says whether a body is the right answer.
+  Case = Struct.new(:name, :title, :resource, :connections, :depth, :headers, :closes, :expect, keyword_init: true) do
+    def facts
+      to_h.except(:expect).transform_keys(&:to_s)
+    end
+  end
 
   # Setters for a block: `title 'x'` inside, `@title = 'x'` outside.
   module Settings
@@ -29,9 +34,10 @@ module Lab
   class << self
     attr_reader :cases, :peers, :gates
 
-    def case(name, title:, resource:, connections: 100, depth: 1, headers: {}, closes: false)
+    def case(name, title:, resource:, connections: 100, depth: 1, headers: {}, closes: false,
+             expect: ->(body) { body == BODY })
       @cases[name] = Case.new(name: name, title: title, resource: resource, connections: connections,
-                              depth: depth, headers: headers, closes: closes)
+                              depth: depth, headers: headers, closes: closes, expect: expect)
     end
 
     def peer(name, &block)

@@ -34,7 +34,7 @@ module Lab
         'settings' => @runner.settings.reject { |k, _| k == :build }.transform_keys(&:to_s)
                              .merge('warmup_seconds' => Runner::WARMUP_S, 'noisy_above' => Row::NOISY),
         'peers' => @runner.rows.map(&:peer).uniq.map { |p| peer_json(p) },
-        'cases' => @runner.rows.map(&:kase).uniq.map { |c| c.to_h.transform_keys(&:to_s) },
+        'cases' => @runner.rows.map(&:kase).uniq.map(&:facts),
         'rows' => @runner.rows.map { |r| row_json(r) } }
     end
 

@@ -82,9 +82,9 @@ module Lab
     end
 
     # Median of the ratios of the same round: what the machine did in that round falls out.
-    def ratio_to(other)
-      theirs = other.rounds.to_h { |r| [r['round'], r['cpu_us_per_request']] }
-      Row.median(@rounds.filter_map { |r| (t = theirs[r['round']]) && r['cpu_us_per_request'] / t })
+    def ratio_to(other, key = 'cpu_us_per_request')
+      theirs = other.rounds.to_h { |r| [r['round'], r[key]] }
+      Row.median(@rounds.filter_map { |r| (t = theirs[r['round']]) && r[key] / t })
     end
   end
 end

@@ -53,7 +53,7 @@ module Lab
         row.give_up(:missing, reason)
         return
       end
-      server = Server.new(row.peer, build: settings[:build], cpu: settings[:server_cpu])
+      server = Server.new(row.peer, build: settings[:build], cpu: settings[:server_cpu], resource: row.kase.resource)
       row.answer = server.check(row.kase)
       server
     rescue Server::Failed, SystemCallError => e

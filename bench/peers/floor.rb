@@ -5,6 +5,6 @@
 Lab.peer :floor do
   title 'minimal io_uring responder, the limit'
   binary 'build/bench/floor'
-  offers constant: '/'
+  offers constant: '/', hello: '/'
   command { |s| [s.program, '--port', s.port.to_s] }
 end

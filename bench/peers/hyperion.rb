@@ -12,3 +12,17 @@
     end
   end
 end
+
+# The same with a Rack app, on so many Ruby threads; 0 = on the I/O thread.
+{ 'hyperion-t0': 0, 'hyperion-t1': 1, 'hyperion-t5': 5 }.each do |name, threads|
+  Lab.peer name do
+    title "this server, Rack app, -t #{threads}"
+    binary 'build/hyperion-bpf'
+    version_args %w[--version]
+    offers Lab::RACK
+    command do |s|
+      s.ruby(s.program, '-w', '1', '-t', threads.to_s, '-e', 'production', '-b', "tcp://127.0.0.1:#{s.port}",
+             '--no-log-requests', s.app)
+    end
+  end
+end

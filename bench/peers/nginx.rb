@@ -6,7 +6,7 @@ Lab.peer :nginx do
   package 'nginx-light'
   binary 'nginx'
   version_args %w[-v]
-  offers constant: '/'
+  offers constant: '/', hello: '/'
   command do |s|
     conf = s.write('nginx.conf', <<~CONF)
       daemon off;

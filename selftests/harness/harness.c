@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -146,6 +147,8 @@ static __attribute__((noreturn)) void child(struct harness_case *c, const struct
 					    int out_fd)
 {
 	setpgid(0, 0);
+	/* Who kills the program must not leave a case behind that runs for ever. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	dup2(out_fd, STDOUT_FILENO);
 	dup2(out_fd, STDERR_FILENO);
 	close(out_fd);

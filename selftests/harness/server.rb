@@ -32,6 +32,7 @@ class Server
 
     # @port: nil = a free one; @bind: another URI instead of tcp://127.0.0.1:PORT, or false for none.
     # @wait: whether to wait until it listens. @no_uring, @nobody: as the modes, for this one.
+    # @out: where its stdout goes instead of the log; anything else is for Process.spawn.
     def start(*args, port: nil, bind: nil, env: {}, wait: true, **how)
       server = new(args, port || free_port, bind, env, **how)
       running << server
@@ -64,14 +65,15 @@ class Server
 
   attr_reader :pid, :port
 
-  def initialize(args, port, bind, env, no_uring: MODE == "no_uring", nobody: MODE == "nobody", chdir: ROOT)
+  def initialize(args, port, bind, env, no_uring: MODE == "no_uring", nobody: MODE == "nobody", chdir: ROOT,
+                 out: nil, **options)
     @port = port
     @log = Tempfile.new("hyperion-log")
     words = (no_uring ? [File.join(BUILD, "selftests/harness/seccomp_no_uring")] : []) + as_user(nobody)
     words += bind == false ? [] : ["-b", bind || "tcp://127.0.0.1:#{port}"]
     args += ["--no-app"] unless args.any? { |a| a.to_s.end_with?(".ru") }
-    @pid = Process.spawn(env, *words, *args.map(&:to_s), in: File::NULL, out: [@log.path, "a"], err: %i[child out],
-                         pgroup: true, chdir: chdir)
+    @pid = Process.spawn(env, *words, *args.map(&:to_s), in: File::NULL, out: out || [@log.path, "a"],
+                         err: [@log.path, "a"], pgroup: true, chdir: chdir, **options)
   end
 
   def log

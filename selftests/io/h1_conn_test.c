@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* HTTP/1.1 over connections: slow and vanishing clients, ends in every state, memory that runs out. */
+/* HTTP/1.1 over connections: slow and vanishing clients, any state, memory that runs out. */
 #include "selftests/harness/harness.h"
 
 #include <stdlib.h>

@@ -215,6 +215,36 @@ TEST(both_families_on_one_port)
 	close(b);
 }
 
+/* A listener on its way out: who is in its queue is served, nobody comes behind them. */
+TEST(no_new_connections)
+{
+	struct bind b = local();
+	int fd = bind_listen(&b, 2), first, late, conn;
+	char buf[8];
+
+	ASSERT_GE(fd, 0);
+	first = tcp_connect(fd);
+	bind_stop_new(fd);
+	late = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	ASSERT_GE(late, 0);
+	EXPECT_EQ(SYS(connect(late, &b.addr.any, b.addr_len)), -EINPROGRESS);
+	conn = accept(fd, NULL, NULL);
+	ASSERT_GE(conn, 0);
+	EXPECT_EQ(SYS(accept(fd, NULL, NULL)), -EAGAIN);
+	close(fd);
+	/* The connection itself is as any other. */
+	ASSERT_EQ(send(first, "ping", 4, 0), 4);
+	ASSERT_EQ(recv(conn, buf, sizeof(buf), 0), 4);
+	ASSERT_EQ(send(conn, "pong", 4, 0), 4);
+	close(conn);
+	ASSERT_EQ(recv(first, buf, sizeof(buf), 0), 4);
+	EXPECT_EQ(recv(first, buf, sizeof(buf), 0), 0);
+	/* The late one has sent nothing, and may try elsewhere. */
+	EXPECT_EQ(SYS(send(late, "x", 1, MSG_NOSIGNAL)), -EAGAIN);
+	close(first);
+	close(late);
+}
+
 /* --- Unix sockets --- */
 
 FIXTURE(path)

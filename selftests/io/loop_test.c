@@ -180,6 +180,50 @@ TEST_F(loop, accept_out_of_descriptors)
 	probe_fini(&lis);
 }
 
+/* One at a time, for who has to count: the others stay in the queue. */
+TEST_F(loop, accept_one)
+{
+	struct probe lis;
+	int clients[5], fd;
+
+	probe_init(&lis, self->l, tcp_listen());
+	loop_accept_one(self->l, &lis.io);
+	turn(self->l, 0);
+	for (int i = 0; i < 5; i++)
+		clients[i] = tcp_connect(lis.io.fd);
+	RUN_UNTIL(self->l, lis.nr_fds == 1u);
+	EXPECT_EQ(lis.io.inflight, 0);
+	settle(self->l);
+	EXPECT_EQ(lis.nr_accepted, 1);
+	/* They wait already. */
+	loop_accept_one(self->l, &lis.io);
+	RUN_UNTIL(self->l, lis.nr_fds == 2u);
+	settle(self->l);
+	EXPECT_EQ(lis.nr_accepted, 2);
+	/* Stopped before it could: nobody is taken, or one and then the word. */
+	loop_accept_one(self->l, &lis.io);
+	stop_accepting(&lis);
+	EXPECT_LE(lis.nr_fds, 3);
+	EXPECT_EQ(lis.io.inflight, 0);
+	for (u32 i = lis.nr_fds; i < 5; i++) {
+		fd = accept4(lis.io.fd, NULL, NULL, SOCK_CLOEXEC);
+		ASSERT_GE(fd, 0);
+		close(fd);
+	}
+	/* And back to all of them. */
+	loop_accept(self->l, &lis.io);
+	for (int i = 0; i < 5; i++) {
+		u32 before = lis.nr_fds;
+
+		close(clients[i]);
+		clients[i] = tcp_connect(lis.io.fd);
+		RUN_UNTIL(self->l, lis.nr_fds == before + 1);
+	}
+	for (int i = 0; i < 5; i++)
+		close(clients[i]);
+	probe_fini(&lis);
+}
+
 /* --- poll --- */
 
 TEST_F(loop, polls_once_each_time)

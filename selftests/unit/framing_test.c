@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-/* The statement of one framing, to compare as text: "<length|chunked> <persistent|close> [expect]". */
+/* One framing, to compare as text: "<length> or chunked, persistent or close, expect". */
 static void describe(char *out, size_t size, const char *head)
 {
 	static struct msg msg;

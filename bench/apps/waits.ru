@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: MIT
+# frozen_string_literal: true
+
+# A fast handler beside some that wait, and what a worker says of itself.
+hello = ->(_env) { [200, { 'content-type' => 'text/plain' }, ["OK\n"]] }
+handlers = {
+  '/' => hello,
+  '/sleeps' => lambda { |env|
+    10.times { sleep 0.001 }
+    hello.call(env)
+  },
+  '/nap' => lambda { |env|
+    sleep 2
+    hello.call(env)
+  },
+  '/allocated' => ->(_env) { [200, { 'content-type' => 'text/plain' }, [GC.stat(:total_allocated_objects).to_s]] }
+}
+
+run ->(env) { handlers.fetch(env['PATH_INFO']).call(env) }

@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: MIT */
+#include "selftests/ruby/rack_bed.h"
+
+#include <fcntl.h>
+#include <glob.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ruby_glue/glue.h"
+
+#define MAX_ASKED 16
+#define MAX_STALLED 256
+#define ANSWER_SECONDS 20
+#define GRACE_MS 5000
+
+struct asked {
+	struct job job;
+	struct header headers[20];
+	char *text; /* all bytes of the request */
+	struct got got;
+	size_t answers_len, body_room;
+	u32 nr_answers;
+	bool used, stalled;
+	struct answer *waiting[MAX_STALLED];
+	u32 nr_waiting;
+};
+
+static struct {
+	struct app *app;
+	int wake_fd, stop_fd, log_fd, old_stderr;
+	off_t log_read;
+	void (*script)(void);
+	struct asked *asked[MAX_ASKED];
+	u32 next_conn;
+} bed;
+
+int bed_pipe[2];
+
+const char *__lsan_default_suppressions(void);
+/* Ruby leaves most of its memory to the end of the process. */
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libruby\n";
+}
+
+static u64 now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
+
+/* --- answers --- */
+
+static const struct {
+	u32 flag;
+	const char *name;
+} flag_names[] = {
+	{ ANSWER_HEAD, "HEAD" }, { ANSWER_DATA, "DATA" },   { ANSWER_FILE, "FILE" },
+	{ ANSWER_END, "END" },   { ANSWER_ABORT, "ABORT" }, { ANSWER_DROPPED, "DROPPED" },
+};
+
+static void note_answer(struct asked *q, u32 flags)
+{
+	char word[64] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(flag_names); i++) {
+		if (!(flags & flag_names[i].flag))
+			continue;
+		if (word[0])
+			strcat(word, "|");
+		strcat(word, flag_names[i].name);
+	}
+	if (q->answers_len + strlen(word) + 2 < sizeof(q->got.answers))
+		q->answers_len += (size_t)sprintf(q->got.answers + q->answers_len, "%s%s",
+						  q->answers_len ? " " : "", word);
+	q->nr_answers++;
+}
+
+static void add_body(struct asked *q, const char *p, size_t len)
+{
+	if (q->got.body_len + len + 1 > q->body_room) {
+		q->body_room = 2 * (q->got.body_len + len) + 1;
+		q->got.body = realloc(q->got.body, q->body_room);
+	}
+	if (len)
+		memcpy(q->got.body + q->got.body_len, p, len);
+	q->got.body_len += len;
+	q->got.body[q->got.body_len] = '\0';
+}
+
+static void take_head(struct asked *q, const struct answer *a)
+{
+	EXPECT_NULL(q->got.head);
+	q->got.status = a->status;
+	q->got.has_date = a->has_date;
+	q->got.close = a->close;
+	q->got.content_length = a->content_length;
+	q->got.head = strndup(a->head.p, a->head.len);
+}
+
+static void take_file(struct asked *q, const struct answer *a)
+{
+	char *p = malloc(a->len);
+
+	EXPECT_EQ(pread(a->fd, p, a->len, (off_t)a->off), (ssize_t)a->len);
+	add_body(q, p, a->len);
+	free(p);
+	EXPECT_OK(close(a->fd));
+}
+
+static void put(struct answer *a)
+{
+	if (a->hold.put)
+		a->hold.put(&a->hold);
+}
+
+static void take_answer(struct answer *a)
+{
+	struct asked *q = container_of(a->job, struct asked, job);
+
+	EXPECT_TRUE(job_claimed(a->job) || a->flags == ANSWER_DROPPED);
+	note_answer(q, a->flags);
+	if (a->flags & ANSWER_HEAD)
+		take_head(q, a);
+	if (a->flags & ANSWER_DATA)
+		add_body(q, a->data.p, a->data.len);
+	if (a->flags & ANSWER_FILE)
+		take_file(q, a);
+	if (a->flags & ANSWER_LAST) {
+		q->got.nr_last++;
+		q->got.claimed_ns = a->job->claimed_ns;
+		q->got.answered_ns = a->job->answered_ns;
+	}
+	if (q->stalled && q->nr_waiting < MAX_STALLED)
+		q->waiting[q->nr_waiting++] = a;
+	else
+		put(a);
+}
+
+static void reap(void)
+{
+	struct answer *a;
+
+	while ((a = app_reap(bed.app)))
+		take_answer(a);
+}
+
+static void wake(void *arg)
+{
+	u64 one = 1;
+
+	(void)arg;
+	if (write(bed.wake_fd, &one, sizeof(one)) != sizeof(one))
+		abort();
+}
+
+/* One turn of a loop that has nothing but the app. */
+static void turn(void)
+{
+	struct pollfd p = { .fd = bed.wake_fd, .events = POLLIN };
+	s64 look = app_before_wait(bed.app, now_ns());
+	u64 nr;
+
+	if (look)
+		poll(&p, 1, look < 0 || look > 100 * (s64)NSEC_PER_MSEC ? 100 : 1);
+	if (p.revents && read(bed.wake_fd, &nr, sizeof(nr)) < 0)
+		abort();
+	app_after_wait(bed.app);
+	reap();
+}
+
+/* --- requests --- */
+
+static struct view text_view(char **p, const char *s, size_t len)
+{
+	struct view v = { *p, len };
+
+	memcpy(*p, s, len);
+	*p += len;
+	return v;
+}
+
+static void set_headers(struct asked *q, const struct request *rq, char **p)
+{
+	u32 i;
+
+	for (i = 0; i < 20 && rq->headers[i]; i++) {
+		const char *h = rq->headers[i], *colon = strstr(h, ": ");
+
+		q->headers[i].name = text_view(p, h, (size_t)(colon - h));
+		q->headers[i].value = text_view(p, colon + 2, strlen(colon + 2));
+		if (!rq->host && view_ieq(q->headers[i].name, VIEW("host")))
+			q->job.authority = q->headers[i].value;
+	}
+	q->job.headers = q->headers;
+	q->job.nr_headers = i;
+}
+
+static const struct {
+	const char *name;
+	enum method method;
+} methods[] = {
+	{ "GET", METHOD_GET },         { "HEAD", METHOD_HEAD },       { "POST", METHOD_POST },
+	{ "PUT", METHOD_PUT },         { "DELETE", METHOD_DELETE },   { "PATCH", METHOD_PATCH },
+	{ "OPTIONS", METHOD_OPTIONS }, { "CONNECT", METHOD_CONNECT }, { "TRACE", METHOD_TRACE },
+};
+
+static void set_line(struct job *j, const struct request *rq, char **p)
+{
+	const char *method = rq->method ? rq->method : "GET", *target = rq->target ? rq->target : "/";
+	const char *mark;
+
+	j->method_name = text_view(p, method, strlen(method));
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+		if (strcmp(method, methods[i].name) == 0)
+			j->method = methods[i].method;
+	j->target = text_view(p, target, strlen(target));
+	mark = memchr(j->target.p, '?', j->target.len);
+	j->path = (struct view){ j->target.p, mark ? (size_t)(mark - j->target.p) : j->target.len };
+	j->has_query = mark;
+	if (mark)
+		j->query = (struct view){ mark + 1, j->target.len - j->path.len - 1 };
+	j->version_minor = !rq->http_1_0;
+}
+
+static void set_body(struct job *j, const struct request *rq)
+{
+	j->body_fd = -1;
+	if (!rq->body)
+		return;
+	j->body_len = rq->body_len ? rq->body_len : strlen(rq->body);
+	if (!rq->in_file) {
+		/* Of its exact size, so that a sanitizer sees a step beyond. */
+		j->body = memcpy(malloc(j->body_len), rq->body, j->body_len);
+		return;
+	}
+	j->body_fd = memfd_create("body", MFD_CLOEXEC);
+	if (write(j->body_fd, rq->body, j->body_len) != (ssize_t)j->body_len)
+		abort();
+}
+
+static void forget(struct asked *q)
+{
+	free(q->text);
+	free(q->got.head);
+	free(q->got.body);
+	free(q->job.room);
+	free((char *)q->job.body);
+	if (q->job.body_fd >= 0)
+		close(q->job.body_fd);
+	free(q);
+}
+
+static struct asked *asked_new(void)
+{
+	for (u32 i = 0; i < MAX_ASKED; i++) {
+		struct asked *q = bed.asked[i];
+
+		if (q && q->used)
+			continue;
+		if (q)
+			forget(q);
+		bed.asked[i] = calloc(1, sizeof(*q));
+		bed.asked[i]->used = true;
+		return bed.asked[i];
+	}
+	abort();
+}
+
+struct asked *bed_submit(const struct request *rq)
+{
+	struct asked *q = asked_new();
+	struct job *j = &q->job, **jobs = &j;
+	char *p = q->text = malloc(128 * KIB);
+
+	set_line(j, rq, &p);
+	set_headers(q, rq, &p);
+	if (rq->host)
+		j->authority = text_view(&p, rq->host, strlen(rq->host));
+	j->peer = view_of(rq->peer ? rq->peer : "192.0.2.1");
+	j->peer_port = rq->peer_port ? rq->peer_port : 4711;
+	j->server_port = j->peer.len ? 9292 : 0;
+	j->tls = rq->tls;
+	set_body(j, rq);
+	j->conn_idx = rq->conn ? rq->conn : 100000 + bed.next_conn++;
+	j->conn_gen = rq->gen;
+	j->room_len = JOB_ROOM_MIN;
+	j->room = malloc(j->room_len);
+	EXPECT_EQ(app_submit(bed.app, jobs, 1, now_ns()), 1);
+	reap();
+	return q;
+}
+
+bool bed_wait_answers(struct asked *a, u32 nr)
+{
+	u64 end = now_ns() + ANSWER_SECONDS * NSEC_PER_SEC;
+
+	while (a->nr_answers < nr && !a->got.nr_last && now_ns() < end)
+		turn();
+	return a->nr_answers >= nr || a->got.nr_last;
+}
+
+const struct got *bed_wait(struct asked *a)
+{
+	if (!bed_wait_answers(a, UINT32_MAX))
+		EXPECT_STREQ("no last answer", a->got.answers);
+	EXPECT_EQ(a->got.nr_last, 1);
+	if (!a->got.head)
+		a->got.head = strdup("");
+	if (!a->got.body)
+		add_body(a, NULL, 0);
+	a->used = false;
+	return &a->got;
+}
+
+const struct got *bed_ask(const struct request *rq)
+{
+	return bed_wait(bed_submit(rq));
+}
+
+const struct got *bed_get(const char *target)
+{
+	return bed_ask(&(struct request){ .target = target, .headers = { "Host: example.org" } });
+}
+
+struct job *bed_job(struct asked *a)
+{
+	return &a->job;
+}
+
+void bed_stall(struct asked *a)
+{
+	a->stalled = true;
+}
+
+void bed_resume(struct asked *a)
+{
+	a->stalled = false;
+	for (u32 i = 0; i < a->nr_waiting; i++)
+		put(a->waiting[i]);
+	a->nr_waiting = 0;
+}
+
+size_t bed_stalled_bytes(struct asked *a)
+{
+	size_t len = 0;
+
+	for (u32 i = 0; i < a->nr_waiting; i++)
+		len += a->waiting[i]->data.len;
+	return len;
+}
+
+/* --- stderr, and what the app says --- */
+
+const char *bed_log(void)
+{
+	static char text[256 * KIB];
+	ssize_t n = pread(bed.log_fd, text, sizeof(text) - 1, bed.log_read);
+
+	text[max(n, 0)] = '\0';
+	bed.log_read += max(n, 0);
+	return text;
+}
+
+u32 bed_count(const char *text, const char *word)
+{
+	u32 n = 0;
+
+	while ((text = strstr(text, word))) {
+		text += strlen(word);
+		n++;
+	}
+	return n;
+}
+
+bool bed_read_byte(char *c)
+{
+	struct pollfd p = { .fd = bed_pipe[0], .events = POLLIN };
+
+	return poll(&p, 1, ANSWER_SECONDS * 1000) == 1 && read(bed_pipe[0], c, 1) == 1;
+}
+
+static void catch_stderr(void)
+{
+	bed.log_fd = memfd_create("stderr", MFD_CLOEXEC);
+	bed.old_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+	dup2(bed.log_fd, STDERR_FILENO);
+}
+
+static void release_stderr(void)
+{
+	char buf[4096];
+	ssize_t n;
+	off_t off = 0;
+
+	dup2(bed.old_stderr, STDERR_FILENO);
+	while ((n = pread(bed.log_fd, buf, sizeof(buf), off)) > 0) {
+		off += n;
+		if (write(STDERR_FILENO, buf, (size_t)n) < 0)
+			break;
+	}
+}
+
+/* --- the app --- */
+
+/* tools/deps has installed the gems there; HYPERION_GEMS names another place. */
+static void choose_gems(bool rack_2)
+{
+	const char *gems = getenv("HYPERION_GEMS");
+	char pattern[512], path[4096] = "";
+	glob_t found;
+
+	if (!gems)
+		gems = "build/bundle";
+	if (rack_2) {
+		setenv("BUNDLE_GEMFILE", "selftests/apps/rack2/Gemfile", 1);
+		setenv("BUNDLE_PATH", realpath(gems, path) ? path : gems, 1);
+		return;
+	}
+	snprintf(pattern, sizeof(pattern), "%s/ruby/*", gems);
+	if (glob(pattern, 0, NULL, &found) == 0) {
+		setenv("GEM_PATH", realpath(found.gl_pathv[0], path) ? path : "", 1);
+		globfree(&found);
+	}
+}
+
+static int load_app(const struct bed_setup *setup)
+{
+	char folder[] = "/tmp/rack_bed.XXXXXX", path[64], name[] = "rack_bed", fd[16];
+	char *argv[] = { name, NULL };
+	struct glue_app settings = {
+		.rackup = path,
+		.environment = setup->lint ? "development" : "production",
+		.multithread = setup->nr_threads > 1,
+		.default_port = 80,
+	};
+	FILE *f;
+	int err;
+
+	if (!mkdtemp(folder))
+		return -1;
+	snprintf(path, sizeof(path), "%s/config.ru", folder);
+	f = fopen(path, "w");
+	fputs(setup->app, f);
+	fclose(f);
+	snprintf(fd, sizeof(fd), "%d", bed_pipe[1]);
+	setenv("BED_FD", fd, 1);
+	err = glue_boot(1, argv, path) || glue_load_app(&settings);
+	unlink(path);
+	rmdir(folder);
+	return err;
+}
+
+static void *script_thread(void *unused)
+{
+	(void)unused;
+	bed.script();
+	eventfd_write(bed.stop_fd, 1);
+	return NULL;
+}
+
+static void script_inline(void *unused)
+{
+	(void)unused;
+	bed.script();
+}
+
+static int serve(const struct bed_setup *setup)
+{
+	pthread_t thread;
+	int err;
+
+	if (!setup->nr_threads)
+		return glue_serve_inline(script_inline, NULL);
+	if (pthread_create(&thread, NULL, script_thread, NULL))
+		abort();
+	err = glue_serve(bed.app, setup->nr_threads, bed.stop_fd,
+			 setup->grace_ms ? setup->grace_ms : GRACE_MS);
+	pthread_join(thread, NULL);
+	return err;
+}
+
+int bed_run(const struct bed_setup *setup, void (*script)(void))
+{
+	static const struct app_ops ops = { .run = glue_run_jobs };
+	u32 max_jobs = setup->max_jobs ? setup->max_jobs : 64;
+	int err;
+
+	time_limit(60);
+	bed.script = script;
+	bed.wake_fd = eventfd(0, EFD_CLOEXEC);
+	bed.stop_fd = eventfd(0, EFD_CLOEXEC);
+	bed.app = aligned_alloc(64, sizeof(*bed.app));
+	ASSERT_OK(pipe2(bed_pipe, O_CLOEXEC));
+	ASSERT_OK(app_init(bed.app, setup->nr_threads, max_jobs, wake, NULL));
+	bed.app->ops = &ops;
+	bed.app->priv = bed.app;
+	choose_gems(setup->rack_2);
+	catch_stderr();
+	err = load_app(setup);
+	if (!err)
+		err = serve(setup);
+	release_stderr();
+	for (u32 i = 0; i < MAX_ASKED; i++)
+		if (bed.asked[i])
+			forget(bed.asked[i]);
+	memset(bed.asked, 0, sizeof(bed.asked));
+	/* Handlers that outlive their grace still look at it. */
+	if (!err)
+		app_fini(bed.app);
+	if (!err)
+		free(bed.app);
+	return err;
+}
