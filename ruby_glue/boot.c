@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <locale.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,27 +179,6 @@ set:
 	setlocale(LC_CTYPE, "");
 }
 
-/*
- * The GC scans the stack of the main thread from here down. The frames of our
- * callers are to be seen too, so this is the thread's real end, not a local.
- */
-static void init_stack(void)
-{
-	volatile VALUE here = Qnil;
-	pthread_attr_t attr;
-	void *low = NULL;
-	size_t size = 0;
-
-	if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-		pthread_attr_getstack(&attr, &low, &size);
-		pthread_attr_destroy(&attr);
-	}
-	if (low)
-		ruby_init_stack((VALUE *)((char *)low + size) - 1);
-	else
-		ruby_init_stack((VALUE *)&here);
-}
-
 static VALUE internal_warn(VALUE self, VALUE text)
 {
 	(void)self;
@@ -276,7 +254,8 @@ int glue_boot(int argc, char **argv, const char *rackup)
 	choose_locale();
 	take_signals();
 	ruby_sysinit(&argc, &argv);
-	init_stack();
+	/* On Linux Ruby looks up the stack's real end itself: our callers' frames are scanned too. */
+	RUBY_INIT_STACK;
 	if (ruby_setup()) {
 		fprintf(stderr, "hyperion-bpf: Ruby does not start\n");
 		return -1;

@@ -2,6 +2,8 @@
 /* Too long, too large, too slow: h1_rules_set_limits() has the limits. */
 #include "selftests/h1_rules_macros.h"
 
+#define BYTES_32 "0123456789abcdef0123456789abcdef"
+
 const struct h1_rule h1_rules_limits[] = {
 	/* The head */
 	{ .name = "fields_as_many_as_fit",
@@ -81,8 +83,7 @@ const struct h1_rule h1_rules_limits[] = {
 	  .want = { { .status = 414 } } },
 
 	/* The body: before it is read */
-	OPEN("body_as_long_as_fits", POST("Content-Length: 64\r\n") "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-	     POSTED(64)),
+	OPEN("body_as_long_as_fits", POST("Content-Length: 64\r\n") BYTES_32 BYTES_32, POSTED(64)),
 	CLOSES("body_too_long", POST("Content-Length: 65\r\n"), { .status = 413 }),
 	REFUSED("body_too_long_in_part", 413, POST("Content-Length: 65\r\n") "abc"),
 	REFUSED("body_too_long_by_far", 413, POST("Content-Length: 9223372036854775807\r\n")),
@@ -90,14 +91,11 @@ const struct h1_rule h1_rules_limits[] = {
 	       { .status = 413 }),
 	CLOSES("body_too_long_of_head", HEAD_OF("HEAD /", "Content-Length: 65\r\n"),
 	       { .status = 413, .head_only = true }),
-	OPEN("chunks_as_long_as_fit",
-	     CHUNKED
-	     "40\r\n0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n0\r\n\r\n",
-	     POSTED(64)),
+	OPEN("chunks_as_long_as_fit", CHUNKED "40\r\n" BYTES_32 BYTES_32 "\r\n0\r\n\r\n", POSTED(64)),
 	REFUSED("chunk_too_long_by_promise", 413, CHUNKED "41\r\nx"),
 	REFUSED("chunk_too_long_by_far", 413, CHUNKED "7fffffffffffffff\r\nx"),
-	REFUSED("chunks_too_long_in_sum",
-		413, CHUNKED "20\r\n0123456789abcdef0123456789abcdef\r\n20\r\n0123456789abcdef0123456789abcdef\r\n1\r\nx"),
+	REFUSED("chunks_too_long_in_sum", 413,
+		CHUNKED "20\r\n" BYTES_32 "\r\n20\r\n" BYTES_32 "\r\n1\r\nx"),
 	{ .name = "chunk_extension_too_long",
 	  .in = VIEW(CHUNKED "1;a="),
 	  .fill = "bbbbbbbbbbbbbbbb",

@@ -60,8 +60,9 @@ const struct h1_rule h1_rules_refused[] = {
 	REFUSED("coding_obs_text", 400, CODING("chunked\xa0") "0\r\n\r\n"),
 	REFUSED("coding_1_0", 400,
 		"POST /post HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-	REFUSED("coding_1_0_keep_alive",
-		400, "POST /post HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+	REFUSED("coding_1_0_keep_alive", 400,
+		"POST /post HTTP/1.0\r\nConnection: keep-alive\r\n"
+		"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
 	REFUSED("coding_unknown", 501, CODING("gzip") "0\r\n\r\n"),
 	REFUSED("coding_identity", 501, CODING("identity") "0\r\n\r\n"),
 	REFUSED("coding_almost_chunked", 501, CODING("xchunked") "0\r\n\r\n"),

@@ -85,7 +85,9 @@ const struct h1_rule h1_rules_taken[] = {
 	       POSTED(3)),
 	CLOSES("http_1_0_close", "GET / HTTP/1.0\r\nConnection: close\r\n\r\n", ROOT),
 	CLOSES("http_1_0_close_wins", "GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", ROOT),
-	OPEN("http_1_0_keep_alive", "GET /1 HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\nGET /2 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+	OPEN("http_1_0_keep_alive",
+	     "GET /1 HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
+	     "GET /2 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
 	     { .status = 200, .body = "one\n", .has = "connection: keep-alive" },
 	     { .status = 200, .body = "two\n", .has = "connection: keep-alive" }),
 	TALKS_ON("http_1_0_behind_1_1", GET("/1") "GET /2 HTTP/1.0\r\n\r\n" GET("/"), ONE, TWO),

@@ -125,6 +125,7 @@ class Mix
 end
 
 on_each_loop "20,000 connections of all kinds leave nothing behind", seconds: 100 do |mode|
+  needs("plain")
   server = serve(mode)
   worker = server.workers.first
   mix = Mix.new(server)
@@ -141,6 +142,7 @@ on_each_loop "20,000 connections of all kinds leave nothing behind", seconds: 10
 end
 
 on_each_loop "1,000 idle connections: memory" do |mode|
+  needs("plain")
   server = serve(mode, "--idle-keepalive", 60)
   worker = server.workers.first
   # io_uring goes through its buffers in turn: 4 MiB, which are there once.

@@ -110,10 +110,11 @@ class Server
     eventually("another mold", seconds: 10) { (pid = mold) && pid != old && Procs.title(pid) == "hyperion-bpf: mold" && pid }
   end
 
-  # The supervisor says so once, when all workers accept.
+  # All workers accept, as the supervisor says once, and are its children: the process between them and
+  # the mold may live a moment longer.
   def wait_until_serving(seconds: 20)
     deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + seconds * Tap::SCALE
-    until log.match?(/^\[#{pid}\] info: hyperion-bpf \S+ workers=/)
+    until (nr = log[/^\[#{pid}\] info: hyperion-bpf \S+ workers=(\d+)/, 1]) && workers_by_index.size == nr.to_i
       raise DidNotStart, "the server ended: #{@status.inspect}\n#{log}" unless alive?
       raise DidNotStart, "not serving after #{seconds} s\n#{log}" if Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
 

@@ -160,7 +160,6 @@ end
 
 on_threads "hooks and at_exit handlers run once each, in the right process and order" do |threads|
   server = serve("-w", 2, "-t", threads, "-C", "c.rb", files: HISTORY)
-  eventually("two workers") { server.workers_by_index.size == 2 }
   mold, workers = server.mold.to_s, server.workers_by_index.transform_values(&:to_s)
   assert_equal [["load", mold], ["before_fork", mold, "0"], ["before_fork_2", mold]], history(server).first(3)
   assert_equal [["boot", workers[0], "0"], ["boot", workers[1], "1"]], history(server).drop(3).sort
@@ -183,14 +182,12 @@ end
 
 on_threads "hooks run at QUIT, too" do |threads|
   server = serve("-w", 2, "-t", threads, "-C", "c.rb", files: HISTORY)
-  eventually("two workers") { server.workers_by_index.size == 2 }
   assert_equal 0, server.stop(:QUIT).exitstatus
   assert_equal({ "load" => 1, "before_fork" => 1, "before_fork_2" => 1, "boot" => 2, "shutdown" => 2, "at_exit" => 3 }, history(server).map(&:first).tally)
 end
 
 test "with --no-preload at_exit is the workers' alone" do
   server = serve("-w", 2, "--no-preload", "-C", "c.rb", files: HISTORY)
-  eventually("two workers") { server.workers_by_index.size == 2 }
   workers = server.workers_by_index.values.map(&:to_s).sort
   assert_equal 0, server.stop.exitstatus
   %w[load boot shutdown at_exit].each do |name|

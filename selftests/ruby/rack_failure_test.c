@@ -126,7 +126,8 @@ static void script_odd_errors(void)
 			    "RuntimeError: a\\x0a[1] error: b\\x1b method=GET path=/forged\\x7f\n"),
 		  1);
 	EXPECT_EQ(bed_get("/message")->status, 500);
-	EXPECT_EQ(bed_count(bed_log(), "Bad: (its message cannot be had) method=GET path=/message"), 1);
+	EXPECT_EQ(bed_count(bed_log(), "Bad: (its message cannot be had) method=GET path=/message"),
+		  1);
 	EXPECT_EQ(bed_get("/cause")->status, 500);
 	log = bed_log();
 	EXPECT_EQ(bed_count(log, "RuntimeError: second method"), 1);

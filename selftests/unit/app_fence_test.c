@@ -15,6 +15,7 @@
 
 #define ROUNDS 200000u /* or what a second allows, where the CPUs are busy */
 #define MAX_JOBS 8u
+#define YIELD 1024u /* as a delay: leave the CPU */
 #define FOR_EVER (3600 * NSEC_PER_SEC) /* far beyond the limit of the case */
 
 /* Two threads, in step: the test is the I/O thread, the other the app's. */
@@ -30,7 +31,8 @@ FIXTURE(pair)
 	u32 nr_wakes;
 	bool slept; /* the app's side would */
 	struct rng rng;
-	u32 delay;
+	s32 head_start; /* of the app's side, see balance() */
+	u32 io_delay, app_delay;
 	struct {
 		u32 word;
 		u8 rest[124];
@@ -49,15 +51,37 @@ static void meet(struct self_pair *self, u32 *nr)
 }
 
 /*
- * A few cycles, another number in each round. At times the other side goes
- * first by far: where one CPU is all there is, only that gives both orders.
+ * A few cycles. At times the other side goes first by far: where one CPU is all
+ * there is, only that gives both orders.
  */
 static void dither(u32 n)
 {
-	if (n == 31)
+	if (n == YIELD)
 		sched_yield();
-	for (volatile u32 i = 0; i < n; i++)
+	for (volatile u32 i = 0; i < n % YIELD; i++)
 		;
+}
+
+/* Delays for the next round, around the point where either side may be first. */
+static void draw_delays(struct self_pair *self)
+{
+	u32 r = (u32)rng_next(&self->rng);
+
+	self->io_delay = (u32)max(self->head_start, 0) + (r & 15);
+	self->app_delay = (u32)max(-self->head_start, 0) + (r >> 8 & 15);
+	if (!(r >> 16 & 31))
+		self->io_delay = YIELD;
+	else if (!(r >> 24 & 31))
+		self->app_delay = YIELD;
+}
+
+/* Who was first gets less of a start: so they come ever closer to the same moment. */
+static void balance(struct self_pair *self, bool io_first)
+{
+	if (io_first)
+		self->head_start = min(self->head_start + 1, (s32)YIELD - 16);
+	else
+		self->head_start = max(self->head_start - 1, -(s32)YIELD + 16);
 }
 
 /*
@@ -65,7 +89,7 @@ static void dither(u32 n)
  * store, so that a plain one is seen late, long after the loads behind it. An
  * access with a fence waits for them.
  */
-static void clog(struct self_pair *self)
+static void delay_stores(struct self_pair *self)
 {
 	for (u32 i = 0; i < ARRAY_SIZE(self->lines); i++)
 		__atomic_store_n(&self->lines[i].word, i, __ATOMIC_RELAXED);
@@ -80,8 +104,8 @@ static void *run_app_side(void *arg)
 		meet(self, &nr);
 		if (self->done)
 			return NULL;
-		dither(self->delay >> 16 & 31);
-		clog(self);
+		dither(self->app_delay);
+		delay_stores(self);
 		self->app_side(self);
 		meet(self, &nr);
 	}
@@ -136,15 +160,15 @@ static bool next_round(struct self_pair *self, struct rounds *r)
 	if (r->nr == ROUNDS || now_ms() > r->end_ms || has_failed())
 		return false;
 	r->nr++;
-	self->delay = (u32)rng_next(&self->rng);
+	draw_delays(self);
 	return true;
 }
 
 static void step_up(struct self_pair *self, struct rounds *r)
 {
 	meet(self, &r->met);
-	dither(self->delay & 31);
-	clog(self);
+	dither(self->io_delay);
+	delay_stores(self);
 }
 
 static void come_to_rest(struct self_pair *self, struct rounds *r)
@@ -183,9 +207,16 @@ static void end_batch(struct self_pair *self)
 	struct job *j;
 
 	while ((j = app_next(self->a, 0))) {
-		clog(self); /* the claim was a fence */
+		delay_stores(self); /* the claim was a fence */
 		answer_whole(self, j);
 	}
+}
+
+/* The job has been claimed: what is left is short. */
+static void end_claimed(struct self_pair *self)
+{
+	answer_whole(self, &self->jobs[0]);
+	EXPECT_NULL(app_next(self->a, 0));
 }
 
 TEST_F(pair, sleep_and_flush)
@@ -193,17 +224,19 @@ TEST_F(pair, sleep_and_flush)
 	struct rounds r = { 0 };
 
 	(void)variant;
-	self->app_side = end_batch;
+	self->app_side = end_claimed;
 	while (next_round(self, &r)) {
 		s64 timeout;
 
 		self->nr_wakes = 0;
 		submit(self, 1);
+		ASSERT_NOT_NULL(app_next(self->a, 0));
 		step_up(self, &r);
 		timeout = app_before_wait(self->a, 0);
 		come_to_rest(self, &r);
 		/* It would sleep: then it has been woken. */
 		EXPECT_TRUE(timeout == 0 || self->nr_wakes == 1);
+		balance(self, timeout != 0);
 		app_after_wait(self->a);
 		EXPECT_EQ(reap(self), 1);
 	}
@@ -218,11 +251,14 @@ TEST_F(pair, hold_and_flush)
 	self->app_side = end_batch;
 	self->a->hold_ns = FOR_EVER;
 	while (next_round(self, &r)) {
+		u64 before = self->a->nr_holds;
+
 		submit(self, 1);
 		self->a->seen_head--; /* as if it had just moved */
 		step_up(self, &r);
 		(void)app_before_wait(self->a, 0);
 		come_to_rest(self, &r);
+		balance(self, self->a->nr_holds != before);
 		app_after_wait(self->a);
 		EXPECT_EQ(reap(self), 1);
 	}
@@ -251,6 +287,7 @@ TEST_F(pair, sleep_and_piece)
 		timeout = app_before_wait(self->a, 0);
 		come_to_rest(self, &r);
 		EXPECT_TRUE(timeout == 0 || self->nr_wakes == 1);
+		balance(self, timeout != 0);
 		app_after_wait(self->a);
 		EXPECT_EQ(reap(self), 1);
 	}
@@ -271,6 +308,7 @@ static void submit_while_going_idle(struct self_pair *self, struct rounds *r)
 	step_up(self, r);
 	submit(self, 1);
 	come_to_rest(self, r);
+	balance(self, !self->slept);
 	/* It would sleep: then there is a token for it. */
 	EXPECT_TRUE(!self->slept || self->a->nr_wakes == before + 1);
 }
