@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-#define CONNS 1024u /* a power of two; those that collide push each other out */
+#define CONNS 1024u /* a power of two */
+#define STRIKES_MAX 8u /* requests of others that collide with an entry before one takes it over */
 #define HEADERS_MAX 64u /* bits of a u64 */
 #define BYTES_MAX 4096u /* of names and values */
 #define MISSES_MAX 4u /* header names that differ; then the newest are kept instead */
@@ -11,7 +12,7 @@
 struct entry {
 	u32 conn_idx, conn_gen;
 	u32 nr_headers;
-	u8 misses;
+	u8 misses, strikes;
 	bool used; /* conn_idx and conn_gen are set */
 	VALUE env; /* 0: seen once, nothing kept yet */
 	u64 fresh;
@@ -84,6 +85,7 @@ VALUE glue_env_conn_copy(const struct job *job, struct env_difference *diff)
 		e->misses++;
 		return 0;
 	}
+	e->strikes = 0;
 	diff->headers |= e->fresh;
 	diff->target = !view_eq(e->target, job->target);
 	return rb_hash_dup(e->env);
@@ -103,7 +105,9 @@ bool glue_env_conn_wants(const struct job *job)
 	struct entry *e = entry_of(job);
 
 	if (!belongs(e, job)) {
-		take(e, job);
+		/* Another generation: the connection that it was kept for is gone. */
+		if (!e->used || e->conn_idx == job->conn_idx || ++e->strikes > STRIKES_MAX)
+			take(e, job);
 		return false;
 	}
 	if (job->nr_headers > HEADERS_MAX)

@@ -1,41 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/h1.h"
 
-#include "server/framing.h"
 #include "server/h1_answer.h"
-#include "server/h1_parse.h"
-#include "server/list.h"
+#include "server/h1_state.h"
 #include "server/plain.h"
-#include "server/req.h"
 #include "server/route.h"
 
 /* How long a client that has shut its side down may wait for a thread of the app. */
 #define HALF_CLOSED_MS 1000
-
-enum h1_phase {
-	H1_HEAD, /* between requests, or in a head */
-	H1_BODY, /* h1->req is being read */
-	H1_DONE, /* the connection ends: what still comes is dropped */
-};
-
-struct h1 {
-	struct list order; /* requests not yet answered, as they came */
-	struct req *req; /* H1_BODY: the last of them */
-	u64 start_ns; /* H1_HEAD: when the first byte of the head came, 0 = none yet */
-	u64 body_left; /* H1_BODY with a Content-Length */
-	u32 nr_order;
-	u32 seen; /* H1_HEAD: bytes of the head already looked at */
-	enum h1_phase phase;
-	bool chunked; /* H1_BODY */
-	struct h1_chunked chunks;
-};
-
-_Static_assert(sizeof(struct h1) <= LINK_STATE_LEN, "the state has to fit into a link");
-
-static struct h1 *h1_of(struct link *l)
-{
-	return (struct h1 *)l->state;
-}
 
 static u64 after_ms(const struct link *l, u32 ms)
 {
@@ -111,16 +83,14 @@ static void drop_order(struct link *l)
 	h->phase = H1_DONE;
 }
 
-/* The link cannot go on at all: no memory to answer with. Frees the requests. */
-static void give_up(struct link *l)
+void h1_give_up(struct link *l)
 {
 	/* The queue stays: earlier answers are whole, and the kernel may be reading from it. */
 	drop_order(l);
 	l->flags |= LINK_CLOSE;
 }
 
-/* The queue for a request's answer: the link's own when it is its turn. */
-static struct outq *answer_queue(struct link *l, struct req *r)
+struct outq *h1_answer_queue(struct link *l, struct req *r)
 {
 	return h1_of(l)->order.next == &r->order ? &l->out : &r->out;
 }
@@ -157,13 +127,13 @@ static void finish(struct link *l, struct req *r, struct outq *q, u64 before)
 		advance(l);
 }
 
-static struct req *begin(struct link *l)
+struct req *h1_begin(struct link *l)
 {
 	struct h1 *h = h1_of(l);
 	struct req *r = req_new(l->http, l);
 
 	if (!r) {
-		give_up(l);
+		h1_give_up(l);
 		return NULL;
 	}
 	r->times[REQ_T_START] = h->start_ns;
@@ -177,7 +147,7 @@ static struct req *begin(struct link *l)
 
 static void answer_plain(struct link *l, struct req *r, int status, const char *why)
 {
-	struct outq *q = answer_queue(l, r);
+	struct outq *q = h1_answer_queue(l, r);
 	u64 before = q->queued;
 	struct plain plain = {
 		.status = status,
@@ -190,13 +160,12 @@ static void answer_plain(struct link *l, struct req *r, int status, const char *
 
 	r->status = (u16)status;
 	if (plain_answer(&plain, &l->http->date, q))
-		give_up(l);
+		h1_give_up(l);
 	else
 		finish(l, r, q, before);
 }
 
-/* The protocol's own answer to what it does not take; the connection ends with it. */
-static void refuse(struct link *l, struct req *r, int status, const char *why)
+void h1_refuse(struct link *l, struct req *r, int status, const char *why)
 {
 	h1_of(l)->phase = H1_DONE;
 	/* The rest of the request is on its way: closing now would reset the answer. */
@@ -221,7 +190,7 @@ static void submit(struct link *l, struct req *r)
 	peer = link_peer(l);
 	j->room = arena_rest(&r->arena, JOB_ROOM_MIN, &j->room_len);
 	if (!j->room) {
-		give_up(l);
+		h1_give_up(l);
 		return;
 	}
 	j->conn_idx = l->idx;
@@ -235,12 +204,12 @@ static void submit(struct link *l, struct req *r)
 static void answer_route(struct link *l, struct req *r)
 {
 	struct handler *handler = r->route->handler;
-	struct outq *q = answer_queue(l, r);
+	struct outq *q = h1_answer_queue(l, r);
 	u64 before = q->queued;
 
 	r->status = handler->status;
 	if (handler_answer(handler, &l->http->date, q, r->method == METHOD_HEAD, req_persist(r)))
-		give_up(l);
+		h1_give_up(l);
 	else
 		finish(l, r, q, before);
 }
@@ -256,8 +225,7 @@ static void close_if_draining(struct link *l, struct req *r)
 	l->flags |= LINK_LINGER;
 }
 
-/* The whole request is here. */
-static void dispatch(struct link *l, struct req *r)
+void h1_dispatch(struct link *l, struct req *r)
 {
 	r->times[REQ_T_READY] = l->http->now_ns;
 	close_if_draining(l, r);
@@ -267,13 +235,12 @@ static void dispatch(struct link *l, struct req *r)
 	else if (r->app == REQ_NOT_FOR_APP)
 		answer_plain(l, r, r->method == METHOD_CONNECT ? 501 : r->allow ? 405 : 404, NULL);
 	else if (body_busy(&r->body))
-		r->body_done = true; /* body_progress() goes on */
+		r->body_done = true; /* h1_body_progress() goes on */
 	else
 		submit(l, r);
 }
 
-/* The file of a body has taken all bytes so far, or cannot take them. */
-static void body_progress(void *arg, int err)
+void h1_body_progress(void *arg, int err)
 {
 	struct req *r = arg;
 	struct link *l = r->link;
@@ -281,185 +248,11 @@ static void body_progress(void *arg, int err)
 
 	r->body_done = false;
 	if (err && !r->answered)
-		refuse(l, r, err == -ENOSPC ? 507 : 500, "the body could not be stored");
+		h1_refuse(l, r, err == -ENOSPC ? 507 : 500, "the body could not be stored");
 	else if (done)
 		submit(l, r);
 	settle(l);
 	l->http->touch(l);
-}
-
-static int keep_views(struct req *r, const struct msg *m)
-{
-	int err = arena_copy(&r->arena, m->target, &r->target);
-
-	return err ? err : arena_copy(&r->arena, m->method_name, &r->method_name);
-}
-
-static void begin_body(struct link *l, struct req *r, const struct framing *f)
-{
-	struct h1 *h = h1_of(l);
-
-	h->req = r;
-	h->phase = H1_BODY;
-	h->chunked = f->chunked;
-	h->chunks = (struct h1_chunked){ 0 };
-	h->body_left = f->length;
-	/* Without Expect the body is on its way already. */
-	if (f->expect && outq_copy(answer_queue(l, r), "HTTP/1.1 100 Continue\r\n\r\n", 25))
-		give_up(l);
-}
-
-/* A head of correct syntax. */
-static void take_head(struct link *l, struct req *r, const struct msg *m, struct view head)
-{
-	struct http *http = l->http;
-	const char *why = NULL;
-	struct framing f;
-	int status;
-
-	r->method = m->method;
-	r->version_minor = m->version_minor;
-	r->times[REQ_T_HEAD] = http->now_ns;
-	if (unlikely(http->keep_views) && keep_views(r, m)) {
-		give_up(l);
-		return;
-	}
-	status = framing_read(m, &f, &why);
-	if (!status && f.length > http->limits->max_body_bytes) {
-		status = 413;
-		why = "the body is longer than max_body_bytes";
-	}
-	if (unlikely(status)) {
-		refuse(l, r, status, why);
-		return;
-	}
-	http->stats.requests++;
-	r->last = !f.persistent;
-	r->route = route_find(http->routes, r->method, f.target.path, &r->allow);
-	if (!r->route && http->has_app && r->method != METHOD_CONNECT &&
-	    req_make_job(r, m, head, &f.target)) {
-		give_up(l);
-		return;
-	}
-	if (f.chunked || f.length)
-		begin_body(l, r, &f);
-	else
-		dispatch(l, r);
-}
-
-/* The first @len bytes of a head, at most max_header_bytes, are wrong, or they are too long. */
-static void __cold refuse_head(struct link *l, const char *p, size_t len)
-{
-	struct req *r = begin(l);
-	struct msg msg;
-	ssize_t n;
-
-	if (!r)
-		return;
-	/* From the start: a call that was given @seen may have judged less than all of it. */
-	n = h1_parse_head(p, len, 0, &msg);
-	r->method = msg.method;
-	if (n == -EAGAIN) {
-		bool line = len > 2 && memchr(p + 2, '\n', len - 2);
-
-		refuse(l, r, line ? 431 : 414, "the request head is longer than max_header_bytes");
-	} else {
-		enum h1_parse_err err = h1_parse_err_of(n);
-
-		refuse(l, r, h1_parse_status(err), h1_parse_strerror(err));
-	}
-}
-
-static size_t read_head(struct link *l, const char *p, size_t len)
-{
-	/* Never more than the limit, so that it does not matter in which pieces a head comes. */
-	size_t n_max = min(len, (size_t)l->http->limits->max_header_bytes);
-	struct h1 *h = h1_of(l);
-	struct msg msg; /* not initialised: the parser fills what it counts */
-	struct req *r;
-	ssize_t n;
-
-	if (!h->start_ns)
-		h->start_ns = l->http->now_ns;
-	n = h1_parse_head(p, n_max, h->seen, &msg);
-	if (n == -EAGAIN && n_max == len) {
-		h->seen = (u32)len;
-		return 0;
-	}
-	if (unlikely(n < 0)) {
-		refuse_head(l, p, n_max);
-		return len;
-	}
-	r = begin(l);
-	if (!r)
-		return len;
-	take_head(l, r, &msg, (struct view){ p, (size_t)n });
-	return (size_t)n;
-}
-
-/* false: it could not be kept, the request is refused. */
-static bool keep_body(struct link *l, struct req *r, const char *p, size_t len)
-{
-	struct http *http = l->http;
-	int err;
-
-	r->body_len += len;
-	if (r->app == REQ_NOT_FOR_APP)
-		return true;
-	err = body_add(&r->body, p, len, h1_of(l)->chunked ? 0 : h1_of(l)->body_left + len,
-		       http->spill_ops, http->spill_priv, body_progress, r);
-	if (err)
-		refuse(l, r, err == -ENOSPC ? 507 : 500, "the body could not be stored");
-	return !err;
-}
-
-static size_t read_chunked(struct link *l, const char *p, size_t len)
-{
-	struct h1 *h = h1_of(l);
-	struct req *r = h->req;
-	size_t off = 0;
-	bool done = false;
-
-	while (off < len && !done && !body_crowded(&r->body)) {
-		struct view data = { NULL, 0 };
-		ssize_t n = h1_chunked_next(&h->chunks, p + off, len - off, &data, &done);
-
-		if (n < 0) {
-			enum h1_parse_err err = h1_parse_err_of(n);
-
-			refuse(l, r, h1_parse_status(err), h1_parse_strerror(err));
-			return len;
-		}
-		off += (size_t)n;
-		if (!keep_body(l, r, data.p, data.len))
-			return len;
-		/*
-		 * What a chunk promises counts before it comes, but only from its first byte
-		 * on: until then the size may still turn out to be malformed.
-		 */
-		if (data.len && r->body_len + h->chunks.left > l->http->limits->max_body_bytes) {
-			refuse(l, r, 413, "the body is longer than max_body_bytes");
-			return len;
-		}
-	}
-	if (done)
-		dispatch(l, r);
-	return off;
-}
-
-static size_t read_body(struct link *l, const char *p, size_t len)
-{
-	struct h1 *h = h1_of(l);
-
-	if (h->chunked)
-		return read_chunked(l, p, len);
-	len = min(len, h->body_left);
-	h->body_left -= len;
-	if (!keep_body(l, h->req, p, len))
-		return len;
-	if (!h->body_left)
-		dispatch(l, h->req);
-	return len;
 }
 
 static size_t h1_input(struct link *l, const char *p, size_t len)
@@ -470,10 +263,10 @@ static size_t h1_input(struct link *l, const char *p, size_t len)
 	while (off < len && n && !crowded(l)) {
 		switch (h->phase) {
 		case H1_HEAD:
-			n = read_head(l, p + off, len - off);
+			n = h1_read_head(l, p + off, len - off);
 			break;
 		case H1_BODY:
-			n = read_body(l, p + off, len - off);
+			n = h1_read_body(l, p + off, len - off);
 			break;
 		case H1_DONE:
 			/* Unread bytes would turn our close into a reset. */
@@ -531,11 +324,11 @@ static void h1_timeout(struct link *l)
 	if (h->phase == H1_DONE) {
 		give_up_queued(l);
 	} else if (h->phase == H1_BODY) {
-		refuse(l, h->req, 408, "the body did not come in time");
+		h1_refuse(l, h->req, 408, "the body did not come in time");
 	} else if (h->phase == H1_HEAD && h->start_ns) {
-		r = begin(l);
+		r = h1_begin(l);
 		if (r)
-			refuse(l, r, 408, "the request head did not come in time");
+			h1_refuse(l, r, 408, "the request head did not come in time");
 	} else if (outq_empty(&l->out)) {
 		h->phase = H1_DONE;
 	}
@@ -546,7 +339,7 @@ static void h1_timeout(struct link *l)
 /* It will never be complete. */
 static void abort_answer(struct link *l, struct req *r)
 {
-	struct outq *q = answer_queue(l, r);
+	struct outq *q = h1_answer_queue(l, r);
 
 	if (!r->head_sent) {
 		answer_plain(l, r, 500, NULL);
@@ -561,7 +354,7 @@ static void abort_answer(struct link *l, struct req *r)
 static void h1_answer(struct link *l, struct req *r, struct answer *a)
 {
 	u32 flags = a->flags; /* the answer may be gone with its bytes */
-	struct outq *q = answer_queue(l, r);
+	struct outq *q = h1_answer_queue(l, r);
 	u64 before = q->queued;
 	int err = 0;
 
@@ -575,7 +368,7 @@ static void h1_answer(struct link *l, struct req *r, struct answer *a)
 	if (r->last)
 		h1_of(l)->phase = H1_DONE;
 	if (err)
-		give_up(l);
+		h1_give_up(l);
 	else if (flags & (ANSWER_ABORT | ANSWER_DROPPED))
 		abort_answer(l, r);
 	else if (flags & ANSWER_END)

@@ -86,6 +86,7 @@ def on_each_loop(name, seconds: 10)
     test("#{name} (io_uring #{mode})", seconds: seconds) do
       needs("io_uring") if mode == "on"
       yield mode
+      Server.running.each { |server| refute_match(/Sanitizer|runtime error|exited with status/, server.log) }
     end
   end
 end

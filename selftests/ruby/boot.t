@@ -188,3 +188,14 @@ test "a Ruby main thread that waits lets the others run" do
   assert_equal ["ran", "> readable", "> survived 8 signals"], glue.out.lines(chomp: true)
   assert_match(/interrupts nobody \(RuntimeError\)/, glue.err)
 end
+
+test "config file, app, hooks and end under GC.stress", seconds: 60 do
+  glue = Glue.new("hyperion.rb" => "workers 3\nh2 { max_frame_size 1 }\nbefore_fork { puts 'before' }\non_worker_boot { |i| puts i }\non_worker_shutdown { raise 'late' }")
+  glue.drive("boot", "config.ru", "ruby", "require 'rack'; Rack::Builder; Rack::Lint; GC.stress = true", "config", "hyperion.rb",
+             "load", "config.ru", "development", "before_fork", "worker_boot", "7", "worker_shutdown", "7", "end", "0")
+  assert_equal 1, glue.status
+  assert_equal ["set workers=3", "loaded"], glue.said
+  assert_match(/^before\n7\n/, glue.out)
+  assert_match(/h2 is not in this version yet/, glue.err)
+  assert_match(/late \(RuntimeError\)/, glue.err)
+end

@@ -285,6 +285,31 @@ TEST_F(env, request_line_is_not_cached)
 	ASSERT_OK(bed_run(&self->setup, script_conn_line));
 }
 
+/* Connections whose numbers collide in the table take each other's place, not each other's headers. */
+static void script_collision(void)
+{
+	struct request rq = { 0 };
+	char host[32], line[48];
+
+	for (u32 i = 0; i < 200; i++) {
+		u32 who = (i * 7 + i / 9) % 3;
+
+		rq.conn = 5 + who * 1024;
+		rq.gen = who == 2 ? i / 50 : 0;
+		snprintf(host, sizeof(host), "Host: host-%u-%u", who, rq.gen);
+		snprintf(line, sizeof(line), "SERVER_NAME=%s", host + 6);
+		rq.headers[0] = host;
+		rq.headers[1] = who ? "Accept: a" : "Accept: b";
+		look(&rq);
+		EXPECT_ENV(line);
+		EXPECT_ENV(who ? "HTTP_ACCEPT=a" : "HTTP_ACCEPT=b");
+	}
+}
+TEST_F(env, connections_that_collide)
+{
+	ASSERT_OK(bed_run(&self->setup, script_collision));
+}
+
 /* An app may write into everything that differs between requests. */
 static void script_mutation(void)
 {

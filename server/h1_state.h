@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the two halves of HTTP/1.x share: h1.c (order, answers, time) and
+ * h1_read.c (heads and bodies). Nobody else includes it.
+ */
+#ifndef HYPERION_SERVER_H1_STATE_H
+#define HYPERION_SERVER_H1_STATE_H
+
+#include "server/h1_parse.h"
+#include "server/list.h"
+#include "server/proto.h"
+#include "server/req.h"
+
+enum h1_phase {
+	H1_HEAD, /* between requests, or in a head */
+	H1_BODY, /* h1->req is being read */
+	H1_DONE, /* the connection ends: what still comes is dropped */
+};
+
+struct h1 {
+	struct list order; /* requests not yet answered, as they came */
+	struct req *req; /* H1_BODY: the last of them */
+	u64 start_ns; /* H1_HEAD: when the first byte of the head came, 0 = none yet */
+	u64 body_left; /* H1_BODY with a Content-Length */
+	u32 nr_order;
+	u32 seen; /* H1_HEAD: bytes of the head already looked at */
+	enum h1_phase phase;
+	bool chunked; /* H1_BODY */
+	struct h1_chunked chunks;
+};
+
+_Static_assert(sizeof(struct h1) <= LINK_STATE_LEN, "the state has to fit into a link");
+
+static inline struct h1 *h1_of(struct link *l)
+{
+	return (struct h1 *)l->state;
+}
+
+/* --- h1.c --- */
+
+/* The link cannot go on at all: no memory to answer with. Frees the requests. */
+void h1_give_up(struct link *l);
+
+/* The queue for a request's answer: the link's own when it is its turn. */
+struct outq *h1_answer_queue(struct link *l, struct req *r);
+
+/* A new request, last in the order; NULL: memory is out and the link has given up. */
+struct req *h1_begin(struct link *l) __must_check;
+
+/* The protocol's own answer to what it does not take; the connection ends with it. */
+void h1_refuse(struct link *l, struct req *r, int status, const char *why);
+
+/* The whole request is here. */
+void h1_dispatch(struct link *l, struct req *r);
+
+/* For body_add(): the file of a body (arg is the req) has taken all bytes so far, or cannot. */
+void h1_body_progress(void *arg, int err);
+
+/* --- h1_read.c: how many bytes were taken; 0 = more are needed --- */
+
+size_t h1_read_head(struct link *l, const char *p, size_t len);
+size_t h1_read_body(struct link *l, const char *p, size_t len);
+
+#endif
