@@ -16,8 +16,7 @@ static int parse_unix(const char *path, struct bind *b, const char **why)
 	size_t len = strlen(path);
 
 	if (path[0] != '/' || len < 2 || len >= sizeof(b->addr.un.sun_path)) {
-		*why = "a Unix socket needs an absolute path of at most 107 bytes: "
-		       "unix:///run/app.sock";
+		*why = "unix:///PATH with an absolute path of at most 107 bytes";
 		return -EINVAL;
 	}
 	b->addr.un.sun_family = AF_UNIX;
@@ -47,7 +46,7 @@ static int resolve(const char *host, int port, struct bind *b, const char **why)
 		b->addr.in6.sin6_family = AF_INET6;
 	} else {
 		if (getaddrinfo(host, NULL, &hints, &found)) {
-			*why = "the host is neither an address nor a name that resolves";
+			*why = "a host that is an address or a name that resolves";
 			return -EINVAL;
 		}
 		memcpy(&b->addr, found->ai_addr, found->ai_addrlen);
@@ -70,7 +69,7 @@ static int parse_tcp(const char *rest, struct bind *b, const char **why)
 	size_t len;
 	int port;
 
-	*why = "tcp:// takes HOST:PORT, with an IPv6 host in brackets: tcp://[::1]:9292";
+	*why = "tcp://HOST:PORT, with an IPv6 host in brackets: tcp://[::1]:9292";
 	if (!colon)
 		return -EINVAL;
 	len = (size_t)(colon - rest);
@@ -84,7 +83,7 @@ static int parse_tcp(const char *rest, struct bind *b, const char **why)
 	}
 	port = parse_port(colon + 1, &end);
 	if (port < 0) {
-		*why = "the port has to be a number from 1 to 65535";
+		*why = "a port from 1 to 65535";
 		return -EINVAL;
 	}
 	if (len == 0 || len >= sizeof(host))
@@ -98,7 +97,7 @@ int bind_parse(const char *uri, struct bind *b, const char **why)
 {
 	memset(b, 0, sizeof(*b));
 	if (strlen(uri) >= sizeof(b->text)) {
-		*why = "it is too long";
+		*why = "at most 159 bytes";
 		return -EINVAL;
 	}
 	strncpy(b->text, uri, sizeof(b->text) - 1);
@@ -106,7 +105,7 @@ int bind_parse(const char *uri, struct bind *b, const char **why)
 		return parse_tcp(uri + 6, b, why);
 	if (strncmp(uri, "unix://", 7) == 0)
 		return parse_unix(uri + 7, b, why);
-	*why = "it has to start with tcp:// or unix://";
+	*why = "an address that starts with tcp:// or unix://";
 	return -EINVAL;
 }
 

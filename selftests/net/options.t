@@ -19,7 +19,7 @@ REFUSED = [
   ["--bind", %w[127.0.0.1:80 http://127.0.0.1:80 udp://127.0.0.1:80], /tcp:\/\/.*unix:\/\//],
   ["--bind", %w[tcp://127.0.0.1 tcp://::1:80 tcp://:80 tcp://[127.0.0.1]:80], /HOST:PORT/],
   ["--bind", %w[tcp://127.0.0.1:0 tcp://127.0.0.1:65536 tcp://127.0.0.1:x tcp://127.0.0.1:-1], /from 1 to 65535/],
-  ["--bind", %w[tcp://no.such.host.invalid:80], /neither an address nor a name/],
+  ["--bind", %w[tcp://no.such.host.invalid:80], /an address or a name that resolves/],
   ["--bind", ["unix://relative/path", "unix://", "unix:///#{"x" * 120}"], /absolute path.*107/],
   ["--port", ["0", "65536", "-1", "x", "", "80x", "1e3", " 80", "+80", "0x50"], /from 1 to 65535/],
   ["--workers", ["0", "-1", "257", "x", "", "1.5", "99999999999999999999"], /from 1 to 256/],

@@ -87,8 +87,9 @@ class Server
     Procs.children(pid)
   end
 
+  # Ready to fork. (What the app forks while it is loaded looks like one that loads.)
   def mold
-    children.find { |child| Procs.title(child).start_with?("hyperion-bpf: mold") }
+    children.find { |child| Procs.title(child) == "hyperion-bpf: mold" }
   end
 
   # Index => pid of the workers that serve.
@@ -105,9 +106,9 @@ class Server
     eventually("another worker #{index}", seconds: 10) { (pid = worker(index)) && pid != old && pid }
   end
 
-  # The mold after @old, when it is ready.
+  # The mold after @old.
   def other_mold(old)
-    eventually("another mold", seconds: 10) { (pid = mold) && pid != old && Procs.title(pid) == "hyperion-bpf: mold" && pid }
+    eventually("another mold", seconds: 10) { (pid = mold) && pid != old && pid }
   end
 
   # All workers accept, as the supervisor says once, and are its children: the process between them and
