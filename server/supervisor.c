@@ -15,6 +15,7 @@
 #include "server/log.h"
 #include "server/loop.h"
 #include "server/notify.h"
+#include "server/pidfile.h"
 #include "server/runas.h"
 #include "server/slot.h"
 #include "server/spawn.h"
@@ -161,18 +162,6 @@ static void say_hello(const struct supervisor *s)
 		 s->backend == WORKER_URING ? "io_uring" : "epoll", conf->environment, (int)getpid());
 }
 
-static int write_pidfile(const char *path)
-{
-	FILE *f = fopen(path, "we");
-
-	if (!f) {
-		log_error("supervisor: --pidfile %s: %s", path, strerror(errno));
-		return -errno;
-	}
-	fprintf(f, "%d\n", (int)getpid());
-	return fclose(f) ? -errno : 0;
-}
-
 /* The settings are known: everything that can fail before the app is loaded. */
 static int begin_listening(struct supervisor *s)
 {
@@ -188,7 +177,7 @@ static int begin_listening(struct supervisor *s)
 	for (u32 i = 0; !err && i < s->nr_wanted; i++)
 		err = slot_open(&s->slots, i);
 	if (!err && s->conf->pidfile[0]) {
-		err = write_pidfile(s->conf->pidfile);
+		err = pidfile_write(s->conf->pidfile);
 		s->has_pidfile = !err;
 	}
 	return err;
@@ -627,7 +616,7 @@ static void clean_up(struct supervisor *s)
 		for (u32 b = s->slots.nr_inherited; b < s->conf->nr_binds; b++)
 			bind_unlink(&s->conf->binds[b]);
 		if (s->has_pidfile)
-			unlink(s->conf->pidfile);
+			pidfile_remove(s->conf->pidfile);
 	}
 	if (s->signal_fd >= 0)
 		close(s->signal_fd);

@@ -203,6 +203,7 @@ static void drain(struct worker *w)
 		return;
 	w->state = WORKER_DRAINING;
 	w->http.draining = true;
+	w->title_conns = UINT32_MAX; /* so that the title will say so */
 	update_listeners(w);
 	conns_shutdown(&w->conns);
 	wheel_add(&w->wheel, &w->drain_timer, now_ms(w) + w->conf->graceful_timeout_ms);

@@ -32,7 +32,8 @@ class Server
 
     # @port: nil = a free one; @bind: another URI instead of tcp://127.0.0.1:PORT, or false for none.
     # @wait: whether to wait until it listens. @no_uring, @nobody: as the modes, for this one.
-    # @out: where its stdout goes instead of the log; anything else is for Process.spawn.
+    # @out: where its stdout goes instead of the log; @before: a command that runs it; anything else is
+    # for Process.spawn.
     def start(*args, port: nil, bind: nil, env: {}, wait: true, **how)
       server = new(args, port || free_port, bind, env, **how)
       running << server
@@ -66,10 +67,10 @@ class Server
   attr_reader :pid, :port
 
   def initialize(args, port, bind, env, no_uring: MODE == "no_uring", nobody: MODE == "nobody", chdir: ROOT,
-                 out: nil, **options)
+                 out: nil, before: [], **options)
     @port = port
     @log = Tempfile.new("hyperion-log")
-    words = (no_uring ? [File.join(BUILD, "selftests/harness/seccomp_no_uring")] : []) + as_user(nobody)
+    words = (no_uring ? [File.join(BUILD, "selftests/harness/seccomp_no_uring")] : []) + before + as_user(nobody)
     words += bind == false ? [] : ["-b", bind || "tcp://127.0.0.1:#{port}"]
     args += ["--no-app"] unless args.any? { |a| a.to_s.end_with?(".ru") }
     @pid = Process.spawn(env, *words, *args.map(&:to_s), in: File::NULL, out: out || [@log.path, "a"],

@@ -95,6 +95,44 @@ on_each_loop "TERM: what waits in the queue is served" do |mode|
   assert server.wait.success?
 end
 
+on_each_loop "TERM: what waits in the queue because of max_connections is served" do |mode|
+  server = serve(mode, "-w", 1, "--max-connections", 1)
+  holder = server.client
+  assert_equal 200, holder.get.status
+  waiting = Array.new(5) { server.client.write(GET) }
+  server.signal(:TERM)
+  waiting.each do |client|
+    answer = client.answer
+    assert_equal "hello\n", answer.body
+    assert answer.last?
+  end
+  holder.close
+  assert server.wait.success?
+end
+
+# A connection that is made must be served: so none is made any more.
+on_each_loop "TERM: nobody gets in behind the last" do |mode|
+  server = serve(mode, "-w", 1)
+  eventually("a worker") { server.workers.size == 1 }
+  worker = server.workers.first
+  waiting = server.client.write(GET)
+  assert_equal "hello\n", waiting.answer.body
+  Process.kill(:STOP, worker)
+  server.signal(:TERM)
+  eventually("the word") { server.log.include?("stopping") }
+  late = Socket.new(:INET, :STREAM)
+  Tap.after { late.close }
+  address = Socket.sockaddr_in(server.port, "127.0.0.1")
+  # The supervisor closes its part right behind its word.
+  refused = 10.times.any? do
+    sleep 0.05
+    late.connect_nonblock(address, exception: false) == :wait_writable && !late.wait_writable(0.2)
+  end
+  assert refused, "a connection was made to a server that stops"
+  Process.kill(:CONT, worker)
+  assert server.wait.success?
+end
+
 %i[TERM INT].each do |name|
   on_each_loop "#{name}: requests within their bodies are finished" do |mode|
     server = serve(mode, "-w", 1)

@@ -67,6 +67,19 @@ on_each_loop "a worker that dies again and again is replaced each time" do |mode
   end
 end
 
+# The kernel takes the ring of a dead process apart in its own time; until then it still waits for connections.
+on_each_loop "eight workers are killed at once: each connection to their successors is answered", seconds: 30 do |mode|
+  server = serve(mode, 8, "--no-log-requests")
+  3.times do
+    # One that has served for a second is replaced without delay.
+    sleep 1.1
+    old = server.workers
+    old.each { |pid| Process.kill(:KILL, pid) }
+    eventually("new workers") { (server.workers - old).size == 8 }
+    60.times { assert_equal 200, server.client.get("/", "Connection: close").status }
+  end
+end
+
 on_each_loop "the supervisor is killed: workers finish what they have and go", seconds: 20 do |mode|
   server = serve(mode, 2, "--idle-keepalive", 1)
   workers = server.workers

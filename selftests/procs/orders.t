@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: MIT
 # What an operator, or systemd, tells the supervisor, and what it tells them.
 
+require "fcntl"
 require_relative "app"
 
 def workers_are(server, *indexes)
@@ -188,15 +189,9 @@ end
 
 # Runs the server with @sockets as descriptors 3, 4, ... as systemd does.
 def serve_activated(sockets, *args, **how)
-  port = sockets.first.local_address.ip? ? sockets.first.local_address.ip_port : nil
-  folder = app_folder
-  words = ["sh", "-c", 'LISTEN_PID=$$ exec "$0" "$@"', File.join(Server::BUILD, "hyperion-bpf"),
-           "-e", "production", "--no-log-requests", *args.map(&:to_s), "config.ru"]
   fds = sockets.each_with_index.to_h { |socket, i| [3 + i, socket] }
-  server = Server.start(*words, exec: true, port: port || Server.free_port, bind: false, wait: false, chdir: folder,
-                        env: gem_env.merge("LISTEN_FDS" => sockets.size.to_s), **fds, **how)
-  server.folder = folder
-  server.wait_until_serving
+  serve(*args, before: ["sh", "-c", 'LISTEN_PID=$$ exec "$0" "$@"'], bind: false, env: { "LISTEN_FDS" => sockets.size.to_s },
+        port: sockets.last.local_address.ip_port, **fds, **how)
 end
 
 on_each_loop "sockets that systemd has opened", seconds: 20 do |mode|
@@ -205,7 +200,7 @@ on_each_loop "sockets that systemd has opened", seconds: 20 do |mode|
   unix = UNIXServer.new(path)
   # As systemd passes them: they block.
   listener.to_io.fcntl(Fcntl::F_SETFL, 0)
-  server = serve_activated([listener, unix], "-w", 3, "--io-uring", mode)
+  server = serve_activated([unix, listener], "-w", 3, "--io-uring", mode)
   port = listener.addr[1]
   assert_match(%r{listening on tcp://127\.0\.0\.1:#{port}$}, server.log)
   assert_match(/listening on unix:\/\/#{path}$/, server.log)
@@ -243,11 +238,7 @@ end
 
 test "a descriptor that is no listening socket is said and not used" do
   listener = TCPServer.new("127.0.0.1", Server.free_port)
-  folder = app_folder
-  words = ["sh", "-c", 'LISTEN_PID=$$ exec "$0" "$@"', File.join(Server::BUILD, "hyperion-bpf"), "-e", "production", "-w", "1", "config.ru"]
-  server = Server.start(*words, exec: true, port: listener.addr[1], bind: false, wait: false, chdir: folder,
-                        env: gem_env.merge("LISTEN_FDS" => "2"), 3 => File::NULL, 4 => listener)
-  server.wait_until_serving
+  server = serve_activated([File.open(File::NULL), listener], "-w", 1)
   assert_match(/descriptor 3 from LISTEN_FDS is not used: it is no listening stream socket/, server.log)
   assert_match(/listening on tcp:\/\/127\.0\.0\.1:#{listener.addr[1]}$/, server.log)
 end

@@ -132,6 +132,7 @@ static int step_fork(struct steps *s)
 {
 	int ret = glue_fork();
 	struct pollfd none = { .fd = -1 };
+	siginfo_t info;
 
 	if (ret < 0)
 		return -1;
@@ -143,7 +144,9 @@ static int step_fork(struct steps *s)
 		SAY("worker of the %s", getppid() == s->supervisor ? "supervisor" : "mold");
 		return 0;
 	}
-	SAY("mold has %s children", waitpid(-1, NULL, WNOHANG) == -1 ? "no" : "some");
+	/* WNOWAIT: a child of the app's stays to be reaped by the app. */
+	SAY("mold has %s children",
+	    waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == -1 ? "no" : "some");
 	while (*s->words && strcmp(*s->words, "mold"))
 		s->words++;
 	return 0;

@@ -38,9 +38,8 @@ static struct {
 	void (*script)(void);
 	struct asked *asked[MAX_ASKED];
 	u32 next_conn;
+	int pipe[2]; /* from the app */
 } bed;
-
-int bed_pipe[2];
 
 const char *__lsan_default_suppressions(void);
 /* Ruby leaves most of its memory to the end of the process. */
@@ -383,9 +382,9 @@ u32 bed_count(const char *text, const char *word)
 
 bool bed_read_byte(char *c)
 {
-	struct pollfd p = { .fd = bed_pipe[0], .events = POLLIN };
+	struct pollfd p = { .fd = bed.pipe[0], .events = POLLIN };
 
-	return poll(&p, 1, ANSWER_SECONDS * 1000) == 1 && read(bed_pipe[0], c, 1) == 1;
+	return poll(&p, 1, ANSWER_SECONDS * 1000) == 1 && read(bed.pipe[0], c, 1) == 1;
 }
 
 static void catch_stderr(void)
@@ -451,7 +450,7 @@ static int load_app(const struct bed_setup *setup)
 	f = fopen(path, "w");
 	fputs(setup->app, f);
 	fclose(f);
-	snprintf(fd, sizeof(fd), "%d", bed_pipe[1]);
+	snprintf(fd, sizeof(fd), "%d", bed.pipe[1]);
 	setenv("BED_FD", fd, 1);
 	err = glue_boot(1, argv, path) || glue_load_app(&settings);
 	unlink(path);
@@ -499,7 +498,7 @@ int bed_run(const struct bed_setup *setup, void (*script)(void))
 	bed.wake_fd = eventfd(0, EFD_CLOEXEC);
 	bed.stop_fd = eventfd(0, EFD_CLOEXEC);
 	bed.app = aligned_alloc(64, sizeof(*bed.app));
-	ASSERT_OK(pipe2(bed_pipe, O_CLOEXEC));
+	ASSERT_OK(pipe2(bed.pipe, O_CLOEXEC));
 	ASSERT_OK(app_init(bed.app, setup->nr_threads, max_jobs, wake, NULL));
 	bed.app->ops = &ops;
 	bed.app->priv = bed.app;

@@ -57,7 +57,7 @@ struct asked *bed_submit(const struct request *rq);
 const struct got *bed_wait(struct asked *a);
 struct job *bed_job(struct asked *a);
 
-/* Takes answers until @a has @nr of them, or its last; false after 5 s. */
+/* Takes answers until @a has @nr of them, or its last; false after 20 s. */
 bool bed_wait_answers(struct asked *a, u32 nr);
 
 /* From now on the client of @a takes nothing; bed_resume() ends that. */
@@ -73,8 +73,7 @@ const char *bed_log(void);
 /* How often @word occurs in @text. */
 u32 bed_count(const char *text, const char *word);
 
-/* Waits until the app's thread sleeps somewhere ($asleep is set by the app through bed_fd). */
-extern int bed_pipe[2]; /* for the app: $pipe = IO.for_fd(ENV["BED_FD"].to_i) */
+/* The app writes into IO.for_fd(ENV["BED_FD"].to_i); false when nothing came for 20 s. */
 bool bed_read_byte(char *c);
 
 #endif

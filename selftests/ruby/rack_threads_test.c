@@ -253,9 +253,10 @@ TEST(an_idle_thread_survives_what_is_raised_in_it)
 
 	setup.app =
 		"ours = -> { Thread.list.select { |t| t.name&.start_with?('hyperion') } }\n" START
-		"  when '/raise' then o = ours.call - [Thread.current]; o.each { |t| t.raise('x') "
-		"}; [200, {}, [o.size.to_s]]\n"
-		"  when '/kill_other' then o = ours.call - [Thread.current]; o.each(&:kill); [200, "
+		"  when '/raise' then o = ours.call - [Thread.current]; o.each { |t| t.raise('x'); "
+		"Thread.pass while t.pending_interrupt? }; [200, {}, [o.size.to_s]]\n"
+		"  when '/kill_other' then o = ours.call - [Thread.current]; o.each { |t| "
+		"t.kill.join }; [200, "
 		"{}, [o.size.to_s]]\n"
 		"  when '/threads' then sleep 0.01; [200, {}, "
 		"[ours.call.count(&:alive?).to_s]]\n" END;

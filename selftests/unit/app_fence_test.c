@@ -36,7 +36,7 @@ FIXTURE(pair)
 	struct {
 		u32 word;
 		u8 rest[124];
-	} lines[12];
+	} lines[2][12]; /* of each side */
 };
 
 /* Returns when both have come; then both leave at once. */
@@ -84,15 +84,23 @@ static void balance(struct self_pair *self, bool io_first)
 		self->head_start = max(self->head_start - 1, -(s32)YIELD + 16);
 }
 
+enum side { IO_SIDE, APP_SIDE };
+
 /*
- * Stores to lines that the other side has: they queue up before the CPU's next
- * store, so that a plain one is seen late, long after the loads behind it. An
- * access with a fence waits for them.
+ * Stores to lines that the other side has taken: they queue up before the CPU's
+ * next store, so that a plain one is seen late, long after the loads behind it.
+ * An access with a fence waits for them.
  */
-static void delay_stores(struct self_pair *self)
+static void delay_stores(struct self_pair *self, enum side side)
 {
-	for (u32 i = 0; i < ARRAY_SIZE(self->lines); i++)
-		__atomic_store_n(&self->lines[i].word, i, __ATOMIC_RELAXED);
+	for (u32 i = 0; i < ARRAY_SIZE(self->lines[side]); i++)
+		__atomic_store_n(&self->lines[side][i].word, i, __ATOMIC_RELAXED);
+}
+
+/* While the other side rests. */
+static void take_lines_of(struct self_pair *self, enum side side)
+{
+	delay_stores(self, side);
 }
 
 static void *run_app_side(void *arg)
@@ -105,8 +113,9 @@ static void *run_app_side(void *arg)
 		if (self->done)
 			return NULL;
 		dither(self->app_delay);
-		delay_stores(self);
+		delay_stores(self, APP_SIDE);
 		self->app_side(self);
+		take_lines_of(self, IO_SIDE);
 		meet(self, &nr);
 	}
 }
@@ -168,12 +177,13 @@ static void step_up(struct self_pair *self, struct rounds *r)
 {
 	meet(self, &r->met);
 	dither(self->io_delay);
-	delay_stores(self);
+	delay_stores(self, IO_SIDE);
 }
 
 static void come_to_rest(struct self_pair *self, struct rounds *r)
 {
 	meet(self, &r->met);
+	take_lines_of(self, APP_SIDE);
 }
 
 static void submit(struct self_pair *self, u32 nr)
@@ -207,7 +217,7 @@ static void end_batch(struct self_pair *self)
 	struct job *j;
 
 	while ((j = app_next(self->a, 0))) {
-		delay_stores(self); /* the claim was a fence */
+		delay_stores(self, APP_SIDE); /* the claim was a fence */
 		answer_whole(self, j);
 	}
 }
