@@ -52,7 +52,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 		return; /* nowhere left to say it */
 }
 
-bool log_limit_pass(struct log_limit *l, u32 burst, u32 *dropped)
+bool log_limit_pass(struct log_limit *l, u32 burst, char tail[LOG_TAIL_LEN])
 {
 	struct timespec ts;
 
@@ -66,7 +66,9 @@ bool log_limit_pass(struct log_limit *l, u32 burst, u32 *dropped)
 		return false;
 	}
 	l->passed++;
-	*dropped = l->dropped;
+	tail[0] = '\0';
+	if (l->dropped)
+		snprintf(tail, LOG_TAIL_LEN, " suppressed=%u", l->dropped);
 	l->dropped = 0;
 	return true;
 }

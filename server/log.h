@@ -33,14 +33,16 @@ struct log_limit {
 	u32 passed, dropped;
 };
 
-bool log_limit_pass(struct log_limit *l, u32 burst, u32 *dropped);
+/* @tail gets " suppressed=N", or "" when none were left out. */
+#define LOG_TAIL_LEN 32
+bool log_limit_pass(struct log_limit *l, u32 burst, char tail[LOG_TAIL_LEN]);
 
 #define log_limited(level, fmt, ...)                                                               \
 	do {                                                                                       \
 		static struct log_limit _limit;                                                    \
-		u32 _dropped;                                                                      \
-		if (log_limit_pass(&_limit, 10, &_dropped))                                        \
-			log_line(level, fmt " suppressed=%u", __VA_ARGS__, _dropped);              \
+		char _tail[LOG_TAIL_LEN];                                                          \
+		if (log_limit_pass(&_limit, 10, _tail))                                            \
+			log_line(level, fmt "%s", __VA_ARGS__, _tail);                             \
 	} while (0)
 
 #endif
