@@ -14,8 +14,11 @@
 /*
  * Ruby switches threads every 100 ms; a handler's `sleep 0.001` would return
  * after that long beside a busy leader. So the leader offers the GVL itself.
+ * That it was free while the leader slept is no offer: whoever waits for it
+ * needs a CPU to take it, and the leader is back before that.
  */
-#define YIELD_NS (500 * NSEC_PER_USEC)
+#define YIELD_NS (250 * NSEC_PER_USEC)
+#define YIELD_ALONE_NS (5 * NSEC_PER_MSEC) /* to threads of the app's own, if there are any */
 
 /* Of the one worker that a process is; threads that outlive their grace still look at it. */
 static struct crew {
@@ -87,7 +90,7 @@ static enum respond_end run_jobs(struct app *app)
 				return RESPOND_GO_ON;
 			if (!step(wait_for_job, (VALUE)app))
 				return RESPOND_KILLED;
-			now = yielded = now_ns();
+			now = now_ns();
 			continue;
 		}
 		end = glue_respond(app, job, &now);
@@ -96,7 +99,7 @@ static enum respond_end run_jobs(struct app *app)
 				app_flush(app);
 			return end;
 		}
-		if (now - yielded > YIELD_NS) {
+		if (now - yielded > (app_has_others(app) ? YIELD_NS : YIELD_ALONE_NS)) {
 			if (!step(offer_gvl, Qnil))
 				return RESPOND_KILLED;
 			now = yielded = now_ns();

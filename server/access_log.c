@@ -17,7 +17,7 @@ static u64 clock_ns(clockid_t id)
 
 int access_log_init(struct access_log *log, enum access_format format, u32 worker)
 {
-	*log = (struct access_log){ .format = format, .worker = worker };
+	*log = (struct access_log){ .format = format, .worker = worker, .piece_max = ACCESS_LOG_LEN };
 	log->realtime_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
 	log->filling = mem_alloc(ACCESS_LOG_LEN);
 	log->writing = mem_alloc(ACCESS_LOG_LEN);
@@ -115,6 +115,9 @@ void access_log_add(struct access_log *log, const struct req *r)
 
 struct view access_log_next(struct access_log *log)
 {
+	const char *from, *end;
+	size_t n;
+
 	if (!log->write_len && log->filled) {
 		char *p = log->writing;
 
@@ -124,7 +127,13 @@ struct view access_log_next(struct access_log *log)
 		log->write_len = log->filled;
 		log->filled = 0;
 	}
-	return (struct view){ log->writing + log->write_off, log->write_len };
+	from = log->writing + log->write_off;
+	n = min(log->write_len, log->piece_max);
+	if (n < log->write_len) {
+		end = memrchr(from, '\n', n);
+		n = end ? (size_t)(end + 1 - from) : n;
+	}
+	return (struct view){ from, n };
 }
 
 void access_log_written(struct access_log *log, size_t n)

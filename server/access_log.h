@@ -22,6 +22,7 @@ struct access_log {
 	char *filling, *writing; /* ACCESS_LOG_LEN bytes each */
 	size_t filled;
 	size_t write_off, write_len; /* what is left of the buffer being written */
+	size_t piece_max; /* of what is offered at once, in whole lines */
 	u64 dropped; /* lines */
 };
 
@@ -30,7 +31,11 @@ void access_log_fini(struct access_log *log);
 
 void access_log_add(struct access_log *log, const struct req *r);
 
-/* The bytes to write next, empty when there are none. */
+/*
+ * The bytes to write next, empty when there are none. A pipe that several
+ * workers share takes at most PIPE_BUF bytes in one piece (pipe(7)); more would
+ * mix their lines, so for a pipe set piece_max to that.
+ */
 struct view access_log_next(struct access_log *log);
 
 void access_log_written(struct access_log *log, size_t n);

@@ -221,8 +221,7 @@ static void uring_accept(struct loop *l, struct io *io)
 	if (io->single)
 		io_uring_prep_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	else
-		io_uring_prep_multishot_accept(sqe, io->fd, NULL, NULL,
-					       SOCK_CLOEXEC | SOCK_NONBLOCK);
+		io_uring_prep_multishot_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	start(sqe, io, IO_ACCEPT);
 }
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/worker.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -307,6 +309,7 @@ static int init_routes(struct worker *w)
 static int init_log(struct worker *w)
 {
 	enum access_format format = ACCESS_JSON;
+	struct stat st;
 	int err;
 
 	if (!w->conf->log_requests)
@@ -315,6 +318,8 @@ static int init_log(struct worker *w)
 	    (w->conf->log_format == LOG_FORMAT_AUTO && isatty(STDOUT_FILENO)))
 		format = ACCESS_TEXT;
 	err = access_log_init(&w->log, format, w->id);
+	if (fstat(STDOUT_FILENO, &st) == 0 && S_ISFIFO(st.st_mode))
+		w->log.piece_max = PIPE_BUF;
 	if (!err)
 		err = loop_add_plain(w->loop, &w->log_io, STDOUT_FILENO, &log_ops);
 	if (err)

@@ -8,13 +8,11 @@ Lab.gate :'idle-memory' do
   says 'an idle connection costs little user memory'
   check do |kit|
     count = 10_000
-    # /proc counts resident pages lazily, in batches per thread; smaps_rollup walks them.
-    rss = ->(s) { s.tree.pids.sum { |p| File.read("/proc/#{p}/smaps_rollup")[/^Rss:\s+(\d+)/, 1].to_i * 1024 } }
     kit.with_server(extra: %w[--idle-keepalive 300]) do |s|
-      cold = rss.call(s)
+      cold = s.tree.resident_bytes
       kit.load(s, '--connections', 100, '--seconds', 1)
-      before = rss.call(s)
-      after, held, last = kit.load(s, '--connections', count, '--hold') { rss.call(s) }
+      before = s.tree.resident_bytes
+      after, held, last = kit.load(s, '--connections', count, '--hold') { s.tree.resident_bytes }
       each = (after - before).fdiv(count)
       [Lab::Gate::Finding.new("held #{held['held']}, still there at the end #{last['held']} (#{count})",
                               held['held'] == count && last['held'] == count),

@@ -92,6 +92,13 @@ module Lab
       end
     end
 
+    # wrk's own figures, with a script of its own.
+    def wrk(server, script, connections:, seconds:)
+      kase = Case.new(connections: connections, headers: {}, depth: 1)
+      Wrk.run(kase, "http://127.0.0.1:#{server.port}/", cpu: @load_cpu, seconds: seconds,
+                                                         script: File.join(ROOT, 'bench/lib', script))
+    end
+
     # CPU microseconds of the server per request of a load; fails on errors.
     def cost(server, *args)
       before = server.tree.cpu

@@ -56,8 +56,13 @@ module Lab
       Cpu.new(exact, tick)
     end
 
-    def rss_bytes(list = pids)
-      list.sum { |p| File.read("/proc/#{p}/status")[/^VmRSS:\s+(\d+)/, 1].to_i * 1024 }
+    # What is resident, counted page by page: /proc/PID/status lags behind.
+    def resident_bytes
+      pids.sum { |p| File.read("/proc/#{p}/smaps_rollup")[/^Rss:\s+(\d+)/, 1].to_i * 1024 }
+    end
+
+    def descriptors
+      pids.sum { |p| Dir.children("/proc/#{p}/fd").size }
     end
 
     # Times that any thread went to sleep, which it does once per wake-up.

@@ -18,8 +18,8 @@ module Lab
       end
 
       # Returns wrk's own figures as a hash; raises Server::Failed when it gave none.
-      def run(kase, url, cpu:, seconds:)
-        argv = ['taskset', '-c', cpu.to_s, 'wrk', '-t1', "-c#{kase.connections}", "-d#{seconds}s", '-s', SCRIPT]
+      def run(kase, url, cpu:, seconds:, script: SCRIPT)
+        argv = ['taskset', '-c', cpu.to_s, 'wrk', '-t1', "-c#{kase.connections}", "-d#{seconds}s", '-s', script]
         kase.headers.each { |k, v| argv.push('-H', "#{k}: #{v}") }
         out = collect({ 'LAB_DEPTH' => kase.depth.to_s }, argv + [url], seconds + 15)
         line = out[/^LAB (.*)$/, 1] or raise Server::Failed, "wrk: #{out.lines.last.to_s.strip}"

@@ -73,7 +73,7 @@ def assert_refused(pattern, status, folder, *args, **how)
   refute_match(/internal:hyperion|\[BUG\]/, log)
 end
 
-test "an app that does not load: Ruby's own error, exit 1" do
+test "an app that does not load: Ruby's own error, exit 1", seconds: 30 do
   [[], ["--no-preload"], ["-t", "0"]].each do |args|
     assert_refused(%r{/config\.ru:2:.*: not today \(RuntimeError\)}, 1, site("config.ru" => "\nraise 'not today'\n"), *args)
     assert_refused(/config\.ru:[12]: syntax error/, 1, site("config.ru" => "run(\n"), *args)
@@ -83,18 +83,18 @@ test "an app that does not load: Ruby's own error, exit 1" do
   assert_refused(/exit\(0\) was called at .*config\.ru:1/, 1, site("config.ru" => "exit"))
 end
 
-test "a config file that is refused: where and why, exit 2" do
+test "a config file that is refused: where and why, exit 2", seconds: 30 do
   folder = site("config/hyperion.rb" => "threads 2\nwrokers 4\n", "other.rb" => "workers 'many'\n")
   assert_refused(%r{config/hyperion\.rb:2:.*unknown setting wrokers: the nearest is workers}, 2, folder)
   assert_refused(%r{other\.rb:1:.*workers "many": a number from 1 to 256}, 2, folder, "-C", "other.rb")
   assert_refused(/nosuch\.rb: No such file or directory/, 2, folder, "-C", "nosuch.rb")
 end
 
-test "a Gemfile that cannot be had: Bundler's words, exit 1" do
+test "a Gemfile that cannot be had: Bundler's words, exit 1", seconds: 30 do
   assert_refused(/nosuch_thing/, 1, site("Gemfile" => "gem 'nosuch_thing'"))
 end
 
-test "--check opens the app, says what would run" do
+test "--check opens the app, says what would run", seconds: 30 do
   server = serve(site, "-w", 3, "--check", wait: false)
   assert_equal 0, server.wait.exitstatus, server.log
   assert_match(/^workers 3$/, server.log)
@@ -102,20 +102,20 @@ test "--check opens the app, says what would run" do
   assert_refused(/unknown setting wrokers/, 2, site("config/hyperion.rb" => "wrokers 4"), "--check")
 end
 
-test "config.ru of the working folder is the default" do
+test "config.ru of the working folder is the default", seconds: 30 do
   folder = site
   port = spawn_plain(folder)
   body = eventually("an answer") { answer_of(port) }
   assert_equal "development", JSON.parse(body)["env"]
 end
 
-test "rackup in the config file names the app" do
+test "rackup in the config file names the app", seconds: 30 do
   folder = site("config/hyperion.rb" => "rackup 'app/other.ru'", "app/other.ru" => HELLO)
   port = spawn_plain(folder)
   assert_equal("hello", eventually("an answer") { answer_of(port) })
 end
 
-test "no config.ru says so" do
+test "no config.ru says so", seconds: 30 do
   folder = site
   File.delete(File.join(folder, "config.ru"))
   log, status = refuse(folder)
@@ -123,7 +123,7 @@ test "no config.ru says so" do
   assert_include [1, 2], status
 end
 
-test "the command line goes before the config file" do
+test "the command line goes before the config file", seconds: 30 do
   folder = site("config/hyperion.rb" => "workers 2\nenvironment 'staging'\nthreads 1")
   server = serve(folder)
   eventually("the first line") { server.log.match?(/workers=2 threads=1 .*environment=staging/) }
@@ -134,7 +134,7 @@ test "the command line goes before the config file" do
   assert_equal ["production", false, true], facts(server).values_at("env", "multiprocess", "multithread")
 end
 
-test "bind of the config file is used unless the command line has one" do
+test "bind of the config file is used unless the command line has one", seconds: 30 do
   one = Server.free_port
   two = Server.free_port
   folder = site("config/hyperion.rb" => "bind 'tcp://127.0.0.1:#{one}'\nbind 'tcp://127.0.0.1:#{two}'")
@@ -146,7 +146,7 @@ test "bind of the config file is used unless the command line has one" do
   assert_raise(Errno::ECONNREFUSED) { Http.new(one) }
 end
 
-test "hooks: before_fork once, boot and shutdown in each worker with its index" do
+test "hooks: before_fork once, boot and shutdown in each worker with its index", seconds: 30 do
   folder = site("config/hyperion.rb" => <<~RUBY)
     def note(text) = File.write("notes", "\#{text} \#{Process.pid}\\n", mode: "a")
     before_fork { note "before" }
@@ -166,7 +166,7 @@ test "hooks: before_fork once, boot and shutdown in each worker with its index" 
   refute pids["boot"].include?(pids["before"].first)
 end
 
-test "at_exit handlers of the app run in each worker and in the mold when it stops" do
+test "at_exit handlers of the app run in each worker and in the mold when it stops", seconds: 30 do
   folder = site("config.ru" => "at_exit { File.write('bye', %(bye \#{Process.pid}\\n), mode: 'a') }\n#{HELLO}")
   server = serve(folder, "-w", 2)
   assert_equal "hello", ask(server).body
@@ -176,7 +176,7 @@ test "at_exit handlers of the app run in each worker and in the mold when it sto
   assert_equal 3, lines.size
 end
 
-test "a Gemfile beside the app: Rack 2 here, Rack 3 there" do
+test "a Gemfile beside the app: Rack 2 here, Rack 3 there", seconds: 30 do
   # A lock file of another folder would be written anew.
   %w[rack2 rack3].each do |name|
     folder = site("Gemfile" => File.read(File.join(__dir__, name, "Gemfile")))
@@ -186,7 +186,7 @@ test "a Gemfile beside the app: Rack 2 here, Rack 3 there" do
   end
 end
 
-test "bundle exec, RUBYOPT and RUBYLIB" do
+test "bundle exec, RUBYOPT and RUBYLIB", seconds: 30 do
   needs("tool", "bundle")
   folder = site("lib/early.rb" => "EARLY = 1")
   port = spawn_plain(folder, File.join(folder, "config.ru"), before: %w[bundle exec],
@@ -195,7 +195,7 @@ test "bundle exec, RUBYOPT and RUBYLIB" do
   assert_equal ["2", '"constant"'], JSON.parse(body).then { |f| [f["rack"][0], f["early"]] }
 end
 
-test "--no-preload loads the app in each worker, preload once in the mold" do
+test "--no-preload loads the app in each worker, preload once in the mold", seconds: 30 do
   app = "File.write('loads', %(\#{Process.pid}\\n), mode: 'a')\n#{HELLO}"
   { [] => 1, ["--no-preload"] => 2 }.each do |args, loads|
     folder = site("config.ru" => app)
@@ -207,7 +207,7 @@ test "--no-preload loads the app in each worker, preload once in the mold" do
   end
 end
 
-test "the example that make run serves, under Rack::Lint" do
+test "the example that make run serves, under Rack::Lint", seconds: 30 do
   app = File.expand_path("../../examples/hello/config.ru", __dir__)
   server = Server.start("-w", 2, "--no-log-requests", app, env: Gems.path)
   page = ask(server)

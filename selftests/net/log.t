@@ -77,11 +77,19 @@ on_each_loop "--no-log-requests" do |mode|
   refute_match(/GET/, server.log)
 end
 
-on_each_loop "several workers: no line is torn", seconds: 30 do |mode|
+# Whoever reads slowly has the pipe full most of the time: lines may be missing, the others are whole.
+on_each_loop "several workers and a slow reader: no line is torn", seconds: 30 do |mode|
   reader, writer = IO.pipe
   server = serve(mode, "-w", 4, "--log-format", "json", out: writer)
   writer.close
-  text = Thread.new { reader.read }
+  text = Thread.new do
+    all = +""
+    while (some = reader.read(4096))
+      all << some
+      sleep 0.003
+    end
+    all
+  end
   count = 4000
   Array.new(8) do |i|
     Thread.new do
@@ -94,8 +102,9 @@ on_each_loop "several workers: no line is torn", seconds: 30 do |mode|
   end.each(&:join)
   assert server.stop.success?
   lines = text.value.lines
-  assert_equal count, lines.size
+  assert lines.size.between?(100, count), lines.size.to_s
   lines.each { |line| JSON.parse(line) }
+  assert_equal [0, 1, 2, 3], lines.map { |line| JSON.parse(line)["worker"] }.uniq.sort
 end
 
 on_each_loop "a log that nobody reads delays nobody and loses only lines", seconds: 30 do |mode|

@@ -120,12 +120,11 @@ on_each_loop "TERM: nobody gets in behind the last" do |mode|
   Process.kill(:STOP, worker)
   server.signal(:TERM)
   eventually("the word") { server.log.include?("stopping") }
-  late = Socket.new(:INET, :STREAM)
-  Tap.after { late.close }
   address = Socket.sockaddr_in(server.port, "127.0.0.1")
-  # The supervisor closes its part right behind its word.
+  # It becomes true right behind the word.
   refused = 10.times.any? do
-    sleep 0.05
+    late = Socket.new(:INET, :STREAM)
+    Tap.after { late.close }
     late.connect_nonblock(address, exception: false) == :wait_writable && !late.wait_writable(0.2)
   end
   assert refused, "a connection was made to a server that stops"

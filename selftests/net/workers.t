@@ -128,7 +128,7 @@ on_each_loop "one worker more, one less" do |mode|
 end
 
 on_each_loop "a worker that goes answers what waits for it" do |mode|
-  server = serve(mode, 2)
+  server = serve(mode, 2, "--idle-keepalive", 1)
   server.workers.each { |pid| Process.kill(:STOP, pid) }
   waiting = Array.new(20) { ask(server) }
   server.signal(:TTOU)

@@ -54,9 +54,11 @@ module Procs
 
   # What its descriptors are: number => "socket:[123]".
   def fds(pid)
-    Dir.children("/proc/#{pid}/fd").to_h { |fd| [fd.to_i, File.readlink("/proc/#{pid}/fd/#{fd}")] }
-  rescue Errno::ENOENT
-    {}
+    Dir.children("/proc/#{pid}/fd").filter_map do |fd|
+      [fd.to_i, File.readlink("/proc/#{pid}/fd/#{fd}")]
+    rescue Errno::ENOENT
+      nil # closed by now
+    end.to_h
   end
 
   # Living processes of a process group, whoever their parent is.

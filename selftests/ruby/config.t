@@ -34,7 +34,7 @@ def assert_warned(pattern, text)
   assert_match pattern, glue.err
 end
 
-test "every setting reaches the server" do
+test "every setting reaches the server", seconds: 30 do
   assert_settings(
     %w[workers=3 threads=7 environment=production rackup=other.ru preload=false pidfile=/run/x.pid io_uring=off
        max_header_bytes=32768 max_body_bytes=1048576 max_pending=100 max_connections=1000 max_request_read_seconds=9
@@ -66,22 +66,22 @@ test "every setting reaches the server" do
   )
 end
 
-test "a block takes an argument as well" do
+test "a block takes an argument as well", seconds: 30 do
   assert_settings(%w[log_format=text log_level=debug], "logging { |l| l.format :text; l.level 'debug' }")
 end
 
-test "several addresses in one line" do
+test "several addresses in one line", seconds: 30 do
   assert_settings(%w[bind=tcp://127.0.0.1:80 bind=tcp://127.0.0.1:81], 'bind "tcp://127.0.0.1:80", "tcp://127.0.0.1:81"')
   assert_settings(%w[bind=tcp://127.0.0.1:80 bind=tcp://127.0.0.1:81], 'bind %w[tcp://127.0.0.1:80 tcp://127.0.0.1:81]')
 end
 
-test "host, port and thread_count as the gem has them" do
+test "host, port and thread_count as the gem has them", seconds: 30 do
   assert_settings(%w[threads=8 bind=tcp://127.0.0.1:3000], "port 3000\nthread_count 8\nhost '127.0.0.1'")
   assert_settings(%w[bind=tcp://0.0.0.0:3000], "port 3000")
   assert_settings(%w[bind=tcp://[::1]:9292], "bind '::1'")
 end
 
-test "it is Ruby" do
+test "it is Ruby", seconds: 30 do
   assert_settings(%w[workers=2 threads=5], <<~RUBY)
     def double(n) = n * 2
     count = Integer(ENV.fetch("NONE", "1"))
@@ -90,7 +90,7 @@ test "it is Ruby" do
   RUBY
 end
 
-test "an unknown setting names its nearest neighbour" do
+test "an unknown setting names its nearest neighbour", seconds: 30 do
   assert_refused(/unknown setting wrokers: the nearest is workers/, "threads 1\nwrokers 4", line: 2)
   assert_refused(/unknown setting max_body_size: the nearest is max_body_bytes/, "max_body_size 4")
   assert_refused(/unknown setting idle_keep_alive: the nearest is idle_keepalive/, "idle_keep_alive 4")
@@ -98,14 +98,14 @@ test "an unknown setting names its nearest neighbour" do
   assert_refused(/unknown setting worker_boot: the nearest is on_worker_boot/, "worker_boot { }")
 end
 
-test "an unknown setting in a block, both ways" do
+test "an unknown setting in a block, both ways", seconds: 30 do
   assert_refused(/unknown setting levle: the nearest is /, "logging do\n  levle :info\nend", line: 2)
   assert_refused(/unknown setting formt: the nearest is /, "logging do |l|\n  l.formt :json\nend", line: 2)
   assert_refused(/unknown setting max_streams: the nearest is /, "h2 { max_streams 3 }")
   assert_refused(/unknown setting workers=: the nearest is workers/, "self.workers = 3")
 end
 
-test "a bad value names the setting, the value and what is allowed" do
+test "a bad value names the setting, the value and what is allowed", seconds: 30 do
   assert_refused(/workers "many": a number from 1 to 256/, "\nworkers 'many'", line: 2)
   assert_refused(/workers 0: a number/, "workers 0")
   assert_refused(/workers nil: a number/, "workers nil")
@@ -121,28 +121,28 @@ test "a bad value names the setting, the value and what is allowed" do
   assert_refused(/pidfile "a\\u0000b": a text without NUL/, 'pidfile "a\0b"')
 end
 
-test "a block where none belongs, and none where one does" do
+test "a block where none belongs, and none where one does", seconds: 30 do
   assert_refused(/logging takes a block/, "logging :info")
   assert_refused(/before_fork takes a block/, "before_fork")
   assert_refused(/on_worker_boot takes a block/, "on_worker_boot :hello")
 end
 
-test "a variable instead of a setting is noticed" do
+test "a variable instead of a setting is noticed", seconds: 30 do
   assert_refused(/workers = \.\.\. sets nothing: write workers without the equals sign/, "threads 3\nworkers = 4", line: 2)
   assert_settings(%w[workers=4], "workers = 4\nworkers(workers)")
 end
 
-test "user and group belong on the command line" do
+test "user and group belong on the command line", seconds: 30 do
   assert_refused(/user belongs on the command line, --user/, "user 'www'")
   assert_refused(/group belongs on the command line, --group/, "group 'www'")
 end
 
-test "what would be served in clear is refused" do
+test "what would be served in clear is refused", seconds: 30 do
   assert_refused(/tls: this version has no TLS yet/, "tls do\n  cert 'x'\nend")
   assert_refused(/tls_cert: this version has no TLS yet/, "tls_cert 'x'")
 end
 
-test "what is not there yet is said once" do
+test "what is not there yet is said once", seconds: 30 do
   assert_warned(/config: h2 is not in this version yet, and ignored at=.*hyperion\.rb:3/, <<~RUBY)
 
     h2 do
@@ -155,12 +155,12 @@ test "what is not there yet is said once" do
   assert_warned(/preload_static is not in this version yet/, "preload_static '/a', immutable: true\npreload_static '/b'")
 end
 
-test "what means nothing here is said once" do
+test "what means nothing here is said once", seconds: 30 do
   assert_warned(/accept_fibers_per_worker has no effect here: /, "accept_fibers_per_worker 4\naccept_fibers_per_worker 4")
   assert_warned(/fiber_local_shim has no effect here: /, "fiber_local_shim true")
 end
 
-test "Ruby's own errors, with the line" do
+test "Ruby's own errors, with the line", seconds: 30 do
   glue = config("workers 1\nraise 'no way'\n")
   assert_equal 2, glue.status
   assert_match(/hyperion\.rb:2:.*no way \(RuntimeError\)/, glue.err.lines.first)
@@ -179,13 +179,13 @@ test "Ruby's own errors, with the line" do
   assert_match(/exit\(5\) was called at .*hyperion\.rb:2/, glue.err)
 end
 
-test "no such file" do
+test "no such file", seconds: 30 do
   glue = Glue.new.drive("boot", "config.ru", "config", "nosuch.rb")
   assert_equal 2, glue.status
   assert_match(/cannot read the config file .*nosuch\.rb: No such file or directory/, glue.err)
 end
 
-test "hooks run in order, with the index, and may use what the file defined" do
+test "hooks run in order, with the index, and may use what the file defined", seconds: 30 do
   glue = Glue.new("hyperion.rb" => <<~RUBY)
     def tell(what) = puts(what)
     before_fork { tell "before 1" }
@@ -199,14 +199,14 @@ test "hooks run in order, with the index, and may use what the file defined" do
   assert_equal ["before 1", "before 2", "boot 4", "boot too", "shutdown 4"], glue.out.lines(chomp: true)
 end
 
-test "a hook that fails stops the boot, and says where" do
+test "a hook that fails stops the boot, and says where", seconds: 30 do
   glue = Glue.new("hyperion.rb" => "\non_worker_boot { raise ArgumentError, 'not today' }\n")
   glue.drive(*%w[boot config.ru config hyperion.rb worker_boot 0])
   assert_equal 1, glue.status
   assert_match(/hyperion\.rb:2:.*not today \(ArgumentError\)/, glue.err.lines.first)
 end
 
-test "every shutdown hook runs, also after one that fails" do
+test "every shutdown hook runs, also after one that fails", seconds: 30 do
   glue = Glue.new("hyperion.rb" => <<~RUBY)
     on_worker_shutdown { raise "one" }
     on_worker_shutdown { raise "two" }
@@ -219,7 +219,7 @@ test "every shutdown hook runs, also after one that fails" do
   assert_match(/two \(RuntimeError\)/, glue.err)
 end
 
-test "settings are read once" do
+test "settings are read once", seconds: 30 do
   glue = Glue.new("hyperion.rb" => "before_fork { workers 4 }")
   glue.drive(*%w[boot config.ru config hyperion.rb before_fork])
   assert_equal 1, glue.status

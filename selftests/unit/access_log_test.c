@@ -241,6 +241,37 @@ TEST_F(access_log, written_in_pieces)
 	free(want);
 }
 
+/* For a pipe: pieces that it takes as a whole, none of which ends within a line. */
+TEST_F(access_log, whole_lines_in_small_pieces)
+{
+	char *out = malloc(ACCESS_LOG_LEN), *want = malloc(ACCESS_LOG_LEN);
+	static char target[ACCESS_LINE_MAX];
+	size_t len = 0, want_len;
+	u32 nr = 0;
+
+	ASSERT_TRUE(out && want);
+	memset(target, 'x', sizeof(target));
+	self->log.piece_max = 4096;
+	for (size_t i = 0; i < 60; i++) {
+		self->req.target = (struct view){ target, i * 30 };
+		access_log_add(&self->log, &self->req);
+	}
+	want_len = self->log.filled;
+	memcpy(want, self->log.filling, want_len);
+	for (struct view v; (v = access_log_next(&self->log)).len; nr++) {
+		ASSERT_LE(v.len, 4096);
+		ASSERT_EQ(v.p[v.len - 1], '\n');
+		memcpy(out + len, v.p, v.len);
+		len += v.len;
+		access_log_written(&self->log, v.len);
+	}
+	EXPECT_GE(nr, want_len / 4096 + 1);
+	EXPECT_EQ(len, want_len);
+	EXPECT_MEMEQ(out, want, want_len);
+	free(out);
+	free(want);
+}
+
 static void make(void *arg)
 {
 	struct access_log log;
