@@ -184,27 +184,31 @@ static void withdraw(struct app *a)
 		;
 }
 
+static bool led_by_other(u64 lead, u64 me)
+{
+	return lead > LEAD_WOKEN && !leads(lead, me);
+}
+
 bool app_idle(struct app *a)
 {
-	u64 lead, me = self();
+	u64 lead = __atomic_load_n(&a->lead, __ATOMIC_RELAXED), me = self();
 
 	if (app_stopping(a))
 		return false;
 	/* Before lead: app_submit() finds LEAD_NONE and then somebody to wake. */
 	__atomic_fetch_add(&a->nr_idle, 1, __ATOMIC_ACQ_REL);
 	/*
-	 * Acquire and release, pairs with the fetch_or in app_submit(): either that
-	 * one sees that nobody leads and one is idle, or we see what it pushed.
+	 * Acquire and release, here and below, pairs with the fetch_or in
+	 * app_submit(): either that one sees that nobody leads and one is idle, or
+	 * we see what it pushed.
 	 */
-	if (leads(__atomic_load_n(&a->lead, __ATOMIC_RELAXED), me)) {
-		__atomic_exchange_n(&a->lead, LEAD_NONE, __ATOMIC_ACQ_REL);
-		lead = LEAD_NONE;
-	} else {
+	if (led_by_other(lead, me))
 		lead = __atomic_fetch_add(&a->lead, 0, __ATOMIC_ACQ_REL);
-	}
-	/* Another leads, and will look before it sleeps: what is queued is its own to do. */
-	if (lead > LEAD_WOKEN)
+	/* That one will look before it sleeps: what is queued is its own to do. */
+	if (led_by_other(lead, me))
 		return true;
+	/* LEAD_WOKEN too: that thread may have been this one. If not, it leads when it comes. */
+	__atomic_exchange_n(&a->lead, LEAD_NONE, __ATOMIC_ACQ_REL);
 	/* After app_stop() there are tokens enough for who sleeps all the same. */
 	if (!ring_count(&a->jobs) && !app_stopping(a))
 		return true;

@@ -167,7 +167,7 @@ err_close:
 	return err;
 }
 
-void bind_stop_new(int fd)
+int bind_stop_new(int fd)
 {
 	/*
 	 * Drops what has SYN and not ACK. Connections inherit it, but get no such
@@ -182,8 +182,7 @@ void bind_stop_new(int fd)
 	};
 	struct sock_fprog prog = { ARRAY_SIZE(code), code };
 
-	/* Without it a connection may slip in between the last accept and the close. */
-	setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) ? -errno : 0;
 }
 
 void bind_unlink(const struct bind *b)

@@ -57,7 +57,9 @@ void bind_unlink(const struct bind *b);
 /*
  * From here on no new connection begins on a TCP listener; those that are in its
  * queue can still be accepted. A client that was too late tries again by itself.
+ * 0, or -errno: some kernels want a privilege for it; then one may slip in
+ * between the last accept and the close.
  */
-void bind_stop_new(int fd);
+int bind_stop_new(int fd);
 
 #endif

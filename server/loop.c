@@ -146,6 +146,11 @@ bool loop_cancel(struct loop *l, struct io *io)
 	return l->backend->cancel(l, io);
 }
 
+void loop_submit(struct loop *l)
+{
+	l->backend->submit(l);
+}
+
 int loop_wait(struct loop *l, s64 timeout_ns)
 {
 	return l->backend->wait(l, timeout_ns);

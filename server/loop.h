@@ -141,6 +141,9 @@ ssize_t loop_splice(struct loop *l, struct io *io, int fd_in, s64 off, size_t le
  */
 bool loop_cancel(struct loop *l, struct io *io) __must_check;
 
+/* Hands to the kernel what was asked for and does not wait. */
+void loop_submit(struct loop *l);
+
 /*
  * Hands to the kernel what was asked for and sleeps until something happened,
  * at most @timeout_ns (-1 = for ever, 0 = not at all). 0 or -errno.

@@ -22,6 +22,7 @@ struct loop_backend {
 	ssize_t (*write)(struct loop *l, struct io *io, const void *p, size_t len);
 	ssize_t (*splice)(struct loop *l, struct io *io, int fd_in, s64 off, size_t len);
 	bool (*cancel)(struct loop *l, struct io *io);
+	void (*submit)(struct loop *l);
 	int (*wait)(struct loop *l, s64 timeout_ns);
 	u32 (*dispatch)(struct loop *l);
 };

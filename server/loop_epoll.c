@@ -210,6 +210,12 @@ static bool epoll_cancel(struct loop *l, struct io *io)
 	return true;
 }
 
+/* Everything was done when it was asked for. */
+static void epoll_submit(struct loop *l)
+{
+	(void)l;
+}
+
 static int epoll_wait_events(struct loop *l, s64 timeout_ns)
 {
 	struct epoll *e = epoll_of(l);
@@ -354,6 +360,7 @@ const struct loop_backend loop_epoll = {
 	.write = epoll_write,
 	.splice = epoll_splice,
 	.cancel = epoll_cancel,
+	.submit = epoll_submit,
 	.wait = epoll_wait_events,
 	.dispatch = epoll_dispatch,
 };

@@ -324,6 +324,15 @@ static ssize_t uring_splice(struct loop *l, struct io *io, int fd_in, s64 off, s
 	return -EINPROGRESS;
 }
 
+static void uring_submit(struct loop *l)
+{
+	struct uring *u = uring_of(l);
+
+	/* What it refuses now goes with the next wait. */
+	if (io_uring_sq_ready(&u->ring))
+		io_uring_submit(&u->ring);
+}
+
 static int uring_wait(struct loop *l, s64 timeout_ns)
 {
 	struct uring *u = uring_of(l);
@@ -505,6 +514,7 @@ const struct loop_backend loop_uring = {
 	.write = uring_write,
 	.splice = uring_splice,
 	.cancel = uring_cancel,
+	.submit = uring_submit,
 	.wait = uring_wait,
 	.dispatch = uring_dispatch,
 };

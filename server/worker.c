@@ -532,6 +532,9 @@ static int wait_for_events(struct worker *w)
 	int err;
 
 	if (w->has_app) {
+		/* A hold is a sleep outside of the loop: what is queued leaves before it. */
+		if (app_would_hold(&w->app, w->http.now_ns))
+			loop_submit(w->loop);
 		look = app_before_wait(&w->app, w->http.now_ns);
 		if (look == 0) {
 			/* Answers came during a hold: they leave with the enter below. */

@@ -7,7 +7,7 @@ require_relative "client"
 
 def serve(mode, *args, **how)
   server = Server.start("--io-uring", mode, "-w", 1, "--no-log-requests", "--constant", "/=hello\n", *args, **how)
-  eventually("a worker") { server.workers.size == 1 }
+  eventually("a worker") { server.log.include?("workers=1 ") && server.workers.size == 1 }
   server
 end
 

@@ -8,7 +8,7 @@ require "json"
 
 def serve(mode, workers, *args, **how)
   server = Server.start("--io-uring", mode, "-w", workers, "--constant", "/=hello\n", *args, **how)
-  eventually("#{workers} workers") { server.workers.size == workers }
+  eventually("#{workers} workers") { server.log.include?("workers=#{workers} ") && server.workers.size == workers }
   server
 end
 

@@ -36,6 +36,20 @@ TEST_F(app, looks_before_it_sleeps)
 	ASSERT_TRUE(goes_idle(self, 0));
 }
 
+/* All were awake when the job came, and then there was nothing to do: who comes next is woken. */
+TEST_F(app, wakes_after_what_was_cancelled)
+{
+	(void)variant;
+	ASSERT_EQ(submit(self, 1, 0), 1);
+	ASSERT_TRUE(job_cancel(&self->jobs[0]));
+	ASSERT_NULL(next(self, 0, 0));
+	ASSERT_TRUE(goes_idle(self, 0));
+	ASSERT_EQ(submit(self, 1, 0), 1);
+	ASSERT_EQ(self->a->nr_wakes, 1);
+	on(&self->actors[0], do_sleep);
+	ASSERT_EQ(next(self, 0, 0), &self->jobs[1]);
+}
+
 TEST_F(app, sleeps_again_when_all_is_done)
 {
 	(void)variant;
