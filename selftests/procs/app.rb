@@ -155,9 +155,16 @@ class Client
   end
 end
 
-# Where a process finds the gems of the tests.
+# Stops a process, all of it.
+def stand_still(pid)
+  Process.kill(:STOP, pid)
+  eventually("#{pid} to stand still") { Dir["/proc/#{pid}/task/*/stat"].all? { |f| File.read(f)[/\) (\w)/, 1] == "T" } }
+end
+
+# Where a process finds the gems of the tests. Ruby does not free what it has when it ends: sanitizer
+# builds are not to report that.
 def gem_env
-  Dir.exist?(Gems::PATH) ? Gems.path : Gems.outside
+  (Dir.exist?(Gems::PATH) ? Gems.path : Gems.outside).merge("ASAN_OPTIONS" => [ENV["ASAN_OPTIONS"], "detect_leaks=0"].compact.join(":"))
 end
 
 # A folder with @files; anybody may write there. "config.ru" is EVAL unless it says otherwise.

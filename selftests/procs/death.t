@@ -37,7 +37,7 @@ end
 test "what waits for a dead worker is answered by the next" do
   server = serve("-w", 1)
   server.eval("1")
-  Process.kill(:STOP, server.worker)
+  stand_still(server.worker)
   waiting = Array.new(10) { |i| server.ask("#{i} * 2") }
   Process.kill(:KILL, server.worker)
   assert_equal Array.new(10) { |i| (i * 2).to_s }, waiting.map { |client| client.answer.body }

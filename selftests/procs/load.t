@@ -86,11 +86,6 @@ def taken_by(pid, port)
   end
 end
 
-def stand_still(pid)
-  Process.kill(:STOP, pid)
-  eventually("#{pid} to stand still") { Dir["/proc/#{pid}/task/*/stat"].all? { |f| File.read(f)[/\) (\w)/, 1] == "T" } }
-end
-
 # What the server has, apart from its connections.
 def belongings(server)
   [server.children.size, Procs.fds(server.pid).size, server.children.count { |pid| Procs.state(pid) == "Z" }]

@@ -48,7 +48,7 @@ on_threads "a worker that is one too many finishes what it has" do |threads|
   server.signal(:TTOU)
   assert_equal "finished", mine.answer.body
   workers_are(server, 0)
-  refute Procs.alive?(last)
+  eventually("its end") { !Procs.alive?(last) }
   refute_match(/killed|status/, server.log)
 end
 

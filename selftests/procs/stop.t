@@ -88,7 +88,7 @@ end
 test "connections that no worker has accepted yet are served" do
   server = serve("-w", 1)
   worker = server.worker
-  Process.kill(:STOP, worker)
+  stand_still(worker)
   waiting = Array.new(10) { |i| server.ask("#{i} * 2") }
   server.signal(:TERM)
   eventually("the stop") { server.log.match?(/supervisor: stopping/) }
