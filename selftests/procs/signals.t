@@ -21,7 +21,7 @@ end
 
 %w[INT TERM].each do |name|
   on_threads "SIG#{name} to the whole group is a graceful stop" do |threads|
-    server = serve("-w", 2, "-t", threads)
+    server = serve("-w", 2, "-t", threads, "--idle-keepalive", 1)
     busy = server.ask('File.write("here", ""); sleep 0.5; "whole " * 1000')
     eventually("the handler") { File.exist?(File.join(server.folder, "here")) }
     signal_group(server, name)

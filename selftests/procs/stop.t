@@ -49,7 +49,7 @@ on_threads "a request in a handler is answered whole, new ones are refused" do |
 end
 
 on_threads "an idle connection lives on; its next answer is its last" do |threads|
-  server = serve("-w", 1, "-t", threads, "--idle-keepalive", 2)
+  server = serve("-w", 1, "-t", threads, "--idle-keepalive", 4)
   used, unused = Array.new(2) { server.ask("1").tap { |client| refute client.answer.last? } }
   fresh = server.client
   server.signal(:TERM)
@@ -68,7 +68,7 @@ end
 
 [[5, 12], [1, 5], [0, 5]].each do |threads, nr|
   test "requests that wait for a busy thread are answered (threads #{threads})", seconds: 20 do
-    server = serve("-w", 1, "-t", threads)
+    server = serve("-w", 1, "-t", threads, "--idle-keepalive", 1)
     busy = running_handler(server, "sleep 0.3; 'first'")
     # Some on connections that are known, some on new ones; one in two pieces.
     waiting = Array.new(nr) { |i| server.ask("sleep 0.1; #{i} * 3") }
@@ -98,7 +98,7 @@ test "connections that no worker has accepted yet are served" do
 end
 
 test "a client that reads slowly gets all of it", seconds: 20 do
-  server = serve("-w", 1)
+  server = serve("-w", 1, "--idle-keepalive", 1)
   client = server.ask("'x' * 30_000_000")
   sleep 0.2
   server.signal(:TERM)
@@ -159,7 +159,7 @@ test "QUIT cuts a graceful stop short, a second TERM does not" do
 end
 
 on_threads "hooks and at_exit handlers run once each, in the right process and order" do |threads|
-  server = serve("-w", 2, "-t", threads, "-C", "c.rb", files: HISTORY)
+  server = serve("-w", 2, "-t", threads, "--idle-keepalive", 1, "-C", "c.rb", files: HISTORY)
   mold, workers = server.mold.to_s, server.workers_by_index.transform_values(&:to_s)
   assert_equal [["load", mold], ["before_fork", mold, "0"], ["before_fork_2", mold]], history(server).first(3)
   assert_equal [["boot", workers[0], "0"], ["boot", workers[1], "1"]], history(server).drop(3).sort
