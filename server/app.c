@@ -468,7 +468,8 @@ struct job *app_next(struct app *a, u64 now_ns)
 	 * GVL. But where all handlers block, each thread has its place among the
 	 * last claims, and all go on.
 	 */
-	if (!leading && lead > LEAD_WOKEN && overtaken(a, me) && !app_stopping(a)) {
+	if (!leading && lead > LEAD_WOKEN && overtaken(a, me) &&
+	    (s64)(now_ns - a->claim_ns) < (s64)APP_ALIVE_NS && !app_stopping(a)) {
 		app_flush(a);
 		return NULL;
 	}

@@ -15,7 +15,8 @@
  * Threads of the app: one *leader*, the thread of the last claim, pops one job
  * after the other. A *spare* is woken only when the head of the queue has not
  * moved for APP_STALL_NS: the leader's handler blocks. It leads from then on; the
- * one that was blocked goes to sleep on its return if it has been overtaken.
+ * one that was blocked goes to sleep on its return if it has been overtaken by
+ * one that does not block itself.
  *
  * The I/O thread: sleeps in its loop (woken through wake()), or *holds*: for at
  * most APP_HOLD_NS it waits for the app alone, so that packets do not preempt
@@ -29,7 +30,8 @@
 #include "server/ring.h"
 
 #define APP_STALL_NS (300 * NSEC_PER_USEC)
-#define APP_HOLD_NS (200 * NSEC_PER_USEC)
+#define APP_HOLD_NS (400 * NSEC_PER_USEC)
+#define APP_ALIVE_NS (50 * NSEC_PER_USEC) /* a leader that has claimed since then does not block */
 #define APP_FLUSH_NS (100 * NSEC_PER_USEC) /* older answers go out before the next job starts */
 #define APP_BATCH_MAX 128u /* more answers than this do not wait for a batch's end */
 #define APP_UNSENT_MAX (256 * KIB) /* of one job; then its producer waits */

@@ -16,12 +16,16 @@ static u64 after_ms(const struct link *l, u32 ms)
 
 static void h1_open(struct link *l)
 {
+	const struct limits *limits = l->http->limits;
 	struct h1 *h = h1_of(l);
+	u32 ms = limits->read_timeout_ms;
 
 	memset(h, 0, sizeof(*h));
 	list_init(&h->order);
 	/* A client that connects and says nothing. */
-	l->deadline_ns = after_ms(l, l->http->limits->read_timeout_ms);
+	if (l->http->draining)
+		ms = min(ms, limits->idle_keepalive_ms);
+	l->deadline_ns = after_ms(l, ms);
 }
 
 /* No more input for now: the peer asks faster than it takes or than we answer. */

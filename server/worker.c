@@ -18,6 +18,7 @@
 #include "server/log.h"
 #include "server/loop.h"
 #include "server/route.h"
+#include "server/slice.h"
 #include "server/spill.h"
 #include "server/title.h"
 #include "server/wheel.h"
@@ -28,6 +29,7 @@
 #define LOOK_MIN_MS 16 /* after its start a worker looks into its queues again ... */
 #define LOOK_MAX_MS 512 /* ... ever more seldom, until then */
 #define SUBMIT_MAX 256u /* jobs handed over at a time */
+#define SLICE_NS (200 * NSEC_PER_USEC) /* of the I/O thread beside Ruby's */
 
 enum worker_state {
 	WORKER_SERVING,
@@ -367,6 +369,9 @@ static int init_app(struct worker *w, const struct worker_params *params)
 		return err;
 	w->app.ops = params->app_ops;
 	w->app.priv = &w->app;
+	/* On a shared CPU neither it nor a handler that comes back from a wait is then late. */
+	if (w->conf->nr_threads && slice_set(SLICE_NS))
+		log_debug("worker: the kernel knows no time slices worker=%u", w->id);
 	w->has_app = true;
 	w->http.has_app = true;
 	w->http.max_waiting = w->conf->max_pending;

@@ -86,14 +86,17 @@ end
 end
 
 test "connections that no worker has accepted yet are served" do
-  server = serve("-w", 1)
+  server = serve("-w", 1, "--idle-keepalive", 1)
   worker = server.worker
   stand_still(worker)
   waiting = Array.new(10) { |i| server.ask("#{i} * 2") }
+  silent = server.client
   server.signal(:TERM)
   eventually("the stop") { server.log.match?(/supervisor: stopping/) }
   Process.kill(:CONT, worker)
   waiting.each_with_index { |client, i| assert_equal((i * 2).to_s, client.answer&.body) }
+  # It says nothing, and is not waited for as long as before.
+  assert silent.closed?
   assert_equal 0, server.wait.exitstatus
 end
 

@@ -183,6 +183,25 @@ TEST_F(app, sends_the_overtaken_to_sleep)
 	ASSERT_NOT_NULL(next(self, 0, US(1401)));
 }
 
+/* But not to one that blocks by now: nobody else would notice before the next look. */
+TEST_F(app, lets_the_overtaken_go_on_where_the_leader_blocks)
+{
+	u32 nr = 4 * NR_ACTORS;
+
+	(void)variant;
+	ASSERT_EQ(submit(self, nr + 3, 0), nr + 3);
+	ASSERT_EQ(next(self, 0, 0), &self->jobs[0]);
+	ASSERT_NOT_NULL(next_of_spare(self, 1, US(1000)));
+	for (u32 i = 1; i < nr; i++) {
+		end(self, 1);
+		ASSERT_NOT_NULL(next(self, 1, US(1000)));
+	}
+	end(self, 0);
+	ASSERT_NULL(next(self, 0, US(1000) + APP_ALIVE_NS - 1));
+	ASSERT_EQ(next(self, 0, US(1000) + APP_ALIVE_NS), &self->jobs[nr + 1]);
+	ASSERT_EQ(self->a->nr_running, 2);
+}
+
 /* All handlers block: each thread takes the next job when it returns. */
 TEST_F(app, keeps_all_busy_where_all_block)
 {
