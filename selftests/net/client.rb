@@ -109,3 +109,9 @@ def running?(pid)
 rescue Errno::ENOENT, Errno::ESRCH
   false
 end
+
+# Stops a process, all of it: what comes from now on it has not taken.
+def stand_still(pid)
+  Process.kill(:STOP, pid)
+  eventually("#{pid} to stand still") { Dir["/proc/#{pid}/task/*/stat"].all? { |f| File.read(f)[/\) (\w)/, 1] == "T" } }
+end

@@ -130,11 +130,11 @@ on_each_loop "20,000 connections of all kinds leave nothing behind", seconds: 10
   worker = server.workers.first
   mix = Mix.new(server)
   mix.run(4000)
-  eventually("the connections to be gone") { nr_fds(worker) == server_fds(worker) }
+  eventually("the connections to be gone", seconds: 40) { nr_fds(worker) == server_fds(worker) }
   fds = nr_fds(worker)
   memory = process_status(worker, "VmRSS")
   mix.run(16_000)
-  eventually("the connections to be gone") { nr_fds(worker) == fds }
+  eventually("the connections to be gone", seconds: 40) { nr_fds(worker) == fds }
   grown = process_status(worker, "VmRSS") - memory
   Tap.comment("#{fds} descriptors, #{memory} KiB, #{grown} more at the end")
   assert grown <= 256, "#{grown} KiB more"

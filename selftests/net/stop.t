@@ -81,7 +81,7 @@ end
 on_each_loop "TERM: what waits in the queue is served" do |mode|
   server = serve(mode, "-w", 2)
   eventually("two workers") { server.workers.size == 2 }
-  server.workers.each { |pid| Process.kill(:STOP, pid) }
+  server.workers.each { |pid| stand_still(pid) }
   waiting = Array.new(20) { server.client.write(GET * 3) }
   server.signal(:TERM)
   eventually("the word") { server.log.include?("stopping") }
@@ -119,7 +119,7 @@ on_each_loop "TERM: nobody gets in behind the last" do |mode|
   worker = server.workers.first
   waiting = server.client.write(GET)
   assert_equal "hello\n", waiting.answer.body
-  Process.kill(:STOP, worker)
+  stand_still(worker)
   server.signal(:TERM)
   eventually("the word") { server.log.include?("stopping") }
   address = Socket.sockaddr_in(server.port, "127.0.0.1")

@@ -46,7 +46,7 @@ on_each_loop "a worker that is killed is replaced, what waited for it is answere
   server = serve(mode, 1)
   old = server.workers.first
   assert_equal 200, server.client.get.status
-  Process.kill(:STOP, old)
+  stand_still(old)
   waiting = Array.new(5) { ask(server) }
   Process.kill(:KILL, old)
   waiting.each { |client| assert_equal "hello\n", client.answer.body }
@@ -129,7 +129,7 @@ end
 
 on_each_loop "a worker that goes answers what waits for it" do |mode|
   server = serve(mode, 2, "--idle-keepalive", 1)
-  server.workers.each { |pid| Process.kill(:STOP, pid) }
+  server.workers.each { |pid| stand_still(pid) }
   waiting = Array.new(20) { ask(server) }
   server.signal(:TTOU)
   eventually("the word") { server.log.include?("workers=1") }

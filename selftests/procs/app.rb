@@ -155,12 +155,6 @@ class Client
   end
 end
 
-# Stops a process, all of it.
-def stand_still(pid)
-  Process.kill(:STOP, pid)
-  eventually("#{pid} to stand still") { Dir["/proc/#{pid}/task/*/stat"].all? { |f| File.read(f)[/\) (\w)/, 1] == "T" } }
-end
-
 # Where a process finds the gems of the tests. Ruby does not free what it has when it ends: sanitizer
 # builds are not to report that.
 def gem_env
