@@ -5,14 +5,14 @@ require 'tmpdir'
 require 'fileutils'
 
 module Lab
-  # Where tools/deps puts the gems of bench/Gemfile: a folder for each version of Ruby.
+  # Where tools/deps puts gems, those of bench/Gemfile among them: a folder for each version of Ruby.
   module Gems
-    def self.folder(build)
-      Dir[File.join(build, 'bench-gems/ruby/*')].max || File.join(build, 'bench-gems')
+    def self.folder
+      Dir[File.join(ROOT, 'build/bundle/ruby/*')].max || File.join(ROOT, 'build/bundle')
     end
 
-    def self.version(build, name)
-      Dir[File.join(folder(build), 'gems', "#{name}-*")].map { |d| File.basename(d) }.max
+    def self.version(name)
+      Dir[File.join(folder, 'gems', "#{name}-*")].map { |d| File.basename(d) }.max
     end
   end
 
@@ -55,7 +55,7 @@ module Lab
 
     # The program's path, or nil. Names with a slash are under the build folder or among the gems.
     def program(build)
-      return executable(Gems.folder(build), 'bin', binary.delete_prefix('gem/')) if binary.start_with?('gem/')
+      return executable(Gems.folder, 'bin', binary.delete_prefix('gem/')) if binary.start_with?('gem/')
       return executable(build, binary.delete_prefix('build/')) if binary.start_with?('build/')
 
       (ENV['PATH'].split(':') + %w[/usr/sbin /usr/local/sbin]).map { |d| File.join(d, binary) }
@@ -73,7 +73,7 @@ module Lab
     end
 
     def version(build)
-      return Gems.version(build, binary.delete_prefix('gem/')) if binary.start_with?('gem/')
+      return Gems.version(binary.delete_prefix('gem/')) if binary.start_with?('gem/')
       return nil unless version_args
 
       out = IO.popen([program(build), *version_args, err: %i[child out]], &:read)
@@ -94,14 +94,14 @@ module Lab
   RACK = %i[hello json slow1 waits mixed].to_h { |r| [r, '/'] }.freeze
 
   # What a peer's command block may use: its port, its program, a folder of its own, what is asked for.
-  Site = Struct.new(:port, :program, :dir, :resource, :build, :extra, keyword_init: true) do
+  Site = Struct.new(:port, :program, :dir, :resource, :extra, keyword_init: true) do
     def app
       File.join(ROOT, "bench/apps/#{resource}.ru")
     end
 
     # A command that finds the gems of bench/Gemfile and nothing of whoever started us.
     def ruby(*argv)
-      gems = Gems.folder(build)
+      gems = Gems.folder
       ['env', '-u', 'BUNDLE_GEMFILE', '-u', 'RUBYOPT', '-u', 'RUBYLIB', "GEM_HOME=#{gems}", "GEM_PATH=#{gems}",
        'RACK_ENV=production', *argv]
     end

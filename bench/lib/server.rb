@@ -44,7 +44,7 @@ module Lab
       @port = self.class.free_port
       @dir = Dir.mktmpdir("lab-#{peer.name}-")
       site = Site.new(port: @port, program: peer.program(build), dir: @dir, resource: resource,
-                      build: build, extra: extra)
+                      extra: extra)
       @log = File.join(@dir, 'log')
       # A lab that is killed must not leave servers behind.
       argv = ['setpriv', '--pdeathsig', 'TERM', 'taskset', '-c', cpu.to_s, *peer.command.call(site), *extra]
