@@ -2,20 +2,21 @@
 #include "ruby_glue/body.h"
 
 #include <fcntl.h>
-#include <ruby/thread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "ruby_glue/head.h"
+#include "ruby_glue/hijack.h"
+#include "ruby_glue/pour.h"
+#include "ruby_glue/stream.h"
 #include "server/log.h"
 
-#define PIECE_MAX APP_UNSENT_MAX /* of one answer of several, bytes */
 #define ARRAY_WHOLE_MAX (16 * MIB) /* above this, memory is worth more than the thread */
-#define INLINE_BODY_MAX (64 * MIB) /* threads 0: an enumerable body is collected whole */
-#define WAIT_NS NSEC_PER_SEC
 
 static struct {
 	ID id_each, id_call, id_close, id_to_ary, id_to_path;
+	ID id_rack, id_chunked, id_autoload;
+	VALUE flush; /* an element that is no piece: what came before leaves now */
 	bool rack_3;
 } body_names;
 
@@ -26,6 +27,10 @@ void glue_body_init(bool rack_3)
 	body_names.id_close = rb_intern("close");
 	body_names.id_to_ary = rb_intern("to_ary");
 	body_names.id_to_path = rb_intern("to_path");
+	body_names.id_rack = rb_intern("Rack");
+	body_names.id_chunked = rb_intern("Chunked");
+	body_names.id_autoload = rb_intern("autoload?");
+	body_names.flush = ID2SYM(rb_intern("__hyperion_flush__"));
 	body_names.rack_3 = rack_3;
 }
 
@@ -117,96 +122,53 @@ static bool send_file(struct reply *r, VALUE body)
 	return true;
 }
 
-/* --- what can only be enumerated --- */
+/* --- what can only be enumerated, or wants to write --- */
 
-struct walk {
-	struct reply *r;
-	u64 sent; /* bytes, written ones included */
-	s64 declared;
-	bool whole; /* threads 0: nobody takes a part while we run */
-};
-
-static void *wait_room(void *job)
+/* Until the body is complete this thread is at the client's pace, and not to be counted on. */
+static void begin_stream(struct reply *r)
 {
-	app_wait_room(job, WAIT_NS);
-	return NULL;
-}
-
-/* The client's pace is ours. */
-static void wait_for_client(struct job *job)
-{
-	while ((__atomic_load_n(&job->unsent, __ATOMIC_ACQUIRE) & ~JOB_UNSENT_WAITED) >=
-		       APP_UNSENT_MAX &&
-	       !job_gone(job))
-		rb_nogvl(wait_room, job, RUBY_UBF_IO, NULL, 0);
-}
-
-/* The piece that completes the body waits for END, so that both leave in one answer. */
-static void send_piece(struct walk *w)
-{
-	if (w->whole || (u64)w->declared == w->sent)
+	if (!r->app->nr_threads)
 		return;
-	wait_for_client(w->r->job);
-	if (reply_send(w->r, 0))
-		rb_memerror();
-}
-
-static void take_piece(struct walk *w, VALUE piece)
-{
-	size_t len, off = 0, n;
-
-	if (!RB_TYPE_P(piece, T_STRING))
-		bad_piece(piece);
-	len = (size_t)RSTRING_LEN(piece);
-	if (w->declared >= 0 && len > (u64)w->declared - w->sent)
-		glue_bad_response("body is longer than its content-length of %lld",
-				  (long long)w->declared);
-	if (w->whole && len > INLINE_BODY_MAX - w->sent)
-		glue_bad_response("body is longer than %llu bytes, the most that threads 0 takes",
-				  INLINE_BODY_MAX);
-	/* The app may shorten the string while we wait. */
-	for (; off < len && off < (size_t)RSTRING_LEN(piece); off += n) {
-		n = min(min(len, (size_t)RSTRING_LEN(piece)) - off, PIECE_MAX);
-		append(w->r, piece, off, n);
-		w->sent += n;
-		send_piece(w);
-	}
-	RB_GC_GUARD(piece);
-}
-
-static void finish_walk(struct walk *w)
-{
-	struct reply *r = w->r;
-
-	if (job_gone(r->job)) {
-		reply_abort(r);
-		return;
-	}
-	if (w->declared >= 0 && w->sent != (u64)w->declared)
-		glue_bad_response("body has %llu bytes and a content-length of %lld",
-				  (unsigned long long)w->sent, (long long)w->declared);
-	if (!r->head_sent)
-		r->content_length = (s64)w->sent;
-	send_end(r);
+	r->streaming = true;
+	app_stream_begin(r->app);
 }
 
 static VALUE each_piece(RB_BLOCK_CALL_FUNC_ARGLIST(piece, arg))
 {
-	struct walk *w = (struct walk *)arg;
+	struct pour *p = (struct pour *)arg;
 
-	if (job_gone(w->r->job))
+	if (pour_gone(p))
 		rb_iter_break();
-	take_piece(w, piece);
+	if (piece == body_names.flush)
+		pour_flush(p);
+	else
+		pour_piece(p, piece);
 	return Qnil;
 }
 
 static void send_each(struct reply *r, VALUE body)
 {
-	struct walk w = { .r = r, .declared = r->content_length, .whole = r->app->nr_threads == 0 };
+	struct pour p;
 
-	if (!job_gone(r->job))
-		rb_block_call(body, body_names.id_each, 0, NULL, each_piece, (VALUE)&w);
-	finish_walk(&w);
+	pour_init(&p, r);
+	begin_stream(r);
+	/* An event stream is open before its first event; other bodies have something to send. */
+	if (r->event_stream)
+		pour_head(&p);
+	if (!pour_gone(&p))
+		rb_block_call(body, body_names.id_each, 0, NULL, each_piece, (VALUE)&p);
+	pour_end(&p);
+}
+
+/* The app speaks for itself on the connection. */
+static void send_hijacked(struct reply *r, VALUE callable)
+{
+	VALUE io;
+
+	if (!r->app->nr_threads)
+		glue_bad_response("the connection cannot be taken with threads 0");
+	io = glue_hijack_take(r, true);
+	rb_funcallv(callable, body_names.id_call, 1, &io);
 }
 
 /* --- arrays --- */
@@ -241,11 +203,15 @@ static void send_whole(struct reply *r, VALUE array, u64 len)
 /* At the client's pace; the app may change the array meanwhile. */
 static void send_by_pieces(struct reply *r, VALUE array)
 {
-	struct walk w = { .r = r, .declared = r->content_length };
+	struct pour p;
 
-	for (long i = 0; i < RARRAY_LEN(array) && !job_gone(r->job); i++)
-		take_piece(&w, RARRAY_AREF(array, i));
-	finish_walk(&w);
+	pour_init(&p, r);
+	/* It is all there already: with threads 0 as well, where the answers queue. */
+	p.whole = false;
+	begin_stream(r);
+	for (long i = 0; i < RARRAY_LEN(array) && !pour_gone(&p); i++)
+		pour_piece(&p, RARRAY_AREF(array, i));
+	pour_end(&p);
 }
 
 static void send_array(struct reply *r, VALUE array)
@@ -305,9 +271,31 @@ static bool send_to_ary(struct reply *r, VALUE body, bool *closed)
 	return true;
 }
 
+/* Transfer-Encoding: chunked by an app in which Rack::Chunked does the framing itself. */
+bool glue_body_framed(void)
+{
+	VALUE rack, name;
+
+	if (!rb_const_defined(rb_cObject, body_names.id_rack))
+		return false;
+	rack = rb_const_get(rb_cObject, body_names.id_rack);
+	name = ID2SYM(body_names.id_chunked);
+	return rb_const_defined(rack, body_names.id_chunked) &&
+	       NIL_P(rb_funcallv(rack, body_names.id_autoload, 1, &name));
+}
+
+bool glue_body_upgrades(u16 status, VALUE body)
+{
+	return unlikely(status == 101) && rb_respond_to(body, body_names.id_call);
+}
+
 void glue_body_send(struct reply *r, VALUE body, bool *closed)
 {
-	if (is_bodiless(r->status)) {
+	if (unlikely(r->partial)) {
+		send_hijacked(r, r->partial);
+	} else if (glue_body_upgrades(r->status, body)) {
+		send_hijacked(r, body);
+	} else if (is_bodiless(r->status)) {
 		r->content_length = LENGTH_UNKNOWN;
 		r->close |= r->status < 200; /* whatever follows would be taken for the answer */
 		send_end(r);
@@ -319,7 +307,12 @@ void glue_body_send(struct reply *r, VALUE body, bool *closed)
 		return;
 	} else if (rb_respond_to(body, body_names.id_each)) {
 		send_each(r, body);
+	} else if (rb_respond_to(body, body_names.id_call)) {
+		*closed = true; /* the stream does it */
+		begin_stream(r);
+		glue_stream_call(r, body);
 	} else {
-		glue_bad_response("a body that is %s has no each", rb_obj_classname(body));
+		glue_bad_response("a body that is %s has neither each nor call",
+				  rb_obj_classname(body));
 	}
 }

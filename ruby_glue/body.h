@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The app's body as answers: an array at once, a file by its descriptor, what
- * can only be enumerated piece by piece as far as the client takes it. Needs
- * the GVL, releases it to wait; may raise.
+ * can only be enumerated piece by piece as far as the client takes it, a callable
+ * by a stream, or by the connection itself. Needs the GVL, releases it to wait;
+ * may raise.
  */
 #ifndef HYPERION_RUBY_GLUE_BODY_H
 #define HYPERION_RUBY_GLUE_BODY_H
@@ -19,6 +20,12 @@ void glue_body_init(bool rack_3);
  * when the body has been closed on the way.
  */
 void glue_body_send(struct reply *r, VALUE body, bool *closed);
+
+/* A 101 whose body takes the connection. */
+bool glue_body_upgrades(u16 status, VALUE body);
+
+/* The app frames its chunks itself where its head says chunked. May raise. */
+bool glue_body_framed(void);
 
 /* If @body can be closed. */
 bool glue_body_closable(VALUE body);

@@ -6,6 +6,7 @@
 #include "ruby_glue/env_conn.h"
 #include "ruby_glue/env_key.h"
 #include "ruby_glue/glue.h"
+#include "ruby_glue/hijack.h"
 #include "ruby_glue/input.h"
 
 enum fixed {
@@ -26,6 +27,9 @@ enum fixed {
 	RACK_INPUT,
 	RACK_ERRORS,
 	RACK_IS_HIJACK,
+	RACK_HIJACK,
+	RACK_EARLY_HINTS,
+	RACK_RESPONSE_FINISHED,
 	RACK_VERSION,
 	RACK_MULTITHREAD,
 	RACK_MULTIPROCESS,
@@ -60,6 +64,9 @@ static const char *const fixed_text[NR_FIXED] = {
 	[RACK_INPUT] = "rack.input",
 	[RACK_ERRORS] = "rack.errors",
 	[RACK_IS_HIJACK] = "rack.hijack?",
+	[RACK_HIJACK] = "rack.hijack",
+	[RACK_EARLY_HINTS] = "rack.early_hints",
+	[RACK_RESPONSE_FINISHED] = "rack.response_finished",
 	[RACK_VERSION] = "rack.version",
 	[RACK_MULTITHREAD] = "rack.multithread",
 	[RACK_MULTIPROCESS] = "rack.multiprocess",
@@ -126,7 +133,11 @@ static VALUE new_template(const struct glue_app *settings)
 	set(env, RACK_URL_SCHEME, base.fixed[TEXT_HTTP]);
 	set(env, RACK_INPUT, glue_input_empty());
 	set(env, RACK_ERRORS, rb_stderr);
-	set(env, RACK_IS_HIJACK, Qfalse);
+	/* On the I/O thread a handler cannot wait for it. */
+	set(env, RACK_IS_HIJACK, settings->inline_io ? Qfalse : Qtrue);
+	if (!settings->inline_io)
+		set(env, RACK_HIJACK, glue_hijack_callable());
+	set(env, RACK_EARLY_HINTS, glue_early_hints_callable());
 	set_rack_2(env, settings);
 	return env;
 }
@@ -137,6 +148,7 @@ void glue_env_init(const struct glue_app *settings)
 		glue_env_key_init();
 		glue_env_conn_init();
 		glue_input_init();
+		glue_hijack_init();
 		for (int i = 0; i < NR_FIXED; i++)
 			base.fixed[i] = glue_fixed(fixed_text[i]);
 		for (int i = METHOD_GET; i < NR_METHODS; i++)
@@ -301,6 +313,7 @@ static void set_request(VALUE env, const struct job *job)
 		set(env, REQUEST_METHOD, text_of(job->method_name));
 	else if (job->method != METHOD_GET)
 		set(env, REQUEST_METHOD, base.methods[job->method]);
+	set(env, RACK_RESPONSE_FINISHED, rb_ary_new());
 	if (job->version_minor == 0)
 		set(env, SERVER_PROTOCOL, base.fixed[TEXT_HTTP_1_0]);
 	set(env, PATH_INFO, text_of(job->path));

@@ -68,7 +68,8 @@ int glue_fork(void)
 /* --- waiting --- */
 
 struct wait {
-	struct pollfd pfd;
+	struct pollfd pfd[2];
+	nfds_t nr_fds;
 	int nr;
 };
 
@@ -76,7 +77,7 @@ static void *do_poll(void *arg)
 {
 	struct wait *w = arg;
 
-	w->nr = poll(&w->pfd, 1, -1);
+	w->nr = poll(w->pfd, w->nr_fds, -1);
 	return NULL;
 }
 
@@ -90,11 +91,26 @@ static VALUE do_wait(VALUE arg)
 	return Qnil;
 }
 
+/* What an app's thread raises here (abort_on_exception) is said, and the wait goes on. */
+static void wait_readable(struct wait *w)
+{
+	while (w->nr <= 0 && glue_protect(do_wait, (VALUE)w, NULL))
+		;
+}
+
 void glue_wait_readable(int fd)
 {
-	struct wait w = { .pfd = { .fd = fd, .events = POLLIN } };
+	struct wait w = { .pfd = { { .fd = fd, .events = POLLIN } }, .nr_fds = 1 };
 
-	/* What an app's thread raises here (abort_on_exception) is said, and the wait goes on. */
-	while (w.nr <= 0 && glue_protect(do_wait, (VALUE)&w, NULL))
-		;
+	wait_readable(&w);
+}
+
+int glue_wait_either(int first, int second)
+{
+	struct wait w = { .pfd = { { .fd = first, .events = POLLIN },
+				   { .fd = second, .events = POLLIN } },
+			  .nr_fds = 2 };
+
+	wait_readable(&w);
+	return w.pfd[0].revents ? first : second;
 }

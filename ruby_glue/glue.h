@@ -38,6 +38,7 @@ int glue_read_config(const char *file,
 struct glue_app {
 	const char *rackup; /* path of config.ru */
 	const char *environment; /* "development" wraps the app in Rack::Lint */
+	bool inline_io; /* threads 0 */
 	bool multithread; /* what env says: more than one thread per worker */
 	bool multiprocess; /* more than one worker */
 	u16 default_port; /* SERVER_PORT where neither Host nor the listener says */
@@ -64,6 +65,9 @@ void glue_set_fork_cleanup(void (*fn)(void *arg), void *arg);
 
 /* Waits without the GVL until @fd is readable; the app's own threads go on. */
 void glue_wait_readable(int fd);
+
+/* The same for two; which of them it is, the first if both are. */
+int glue_wait_either(int first, int second);
 
 /* --- a worker: threads.c --- */
 

@@ -3,11 +3,12 @@
 
 #include <stdarg.h>
 
+#include "ruby_glue/body.h"
 #include "server/log.h"
 
 static struct {
 	VALUE error; /* Hyperion::ResponseError */
-	ID id_each, id_to_i;
+	ID id_each, id_to_i, id_call;
 	bool rack_2;
 } head;
 
@@ -19,6 +20,7 @@ void glue_head_init(bool rack_2)
 	rb_gc_register_mark_object(head.error);
 	head.id_each = rb_intern("each");
 	head.id_to_i = rb_intern("to_i");
+	head.id_call = rb_intern("call");
 	head.rack_2 = rack_2;
 }
 
@@ -55,6 +57,10 @@ enum special {
 	DATE,
 	CONNECTION,
 	CONTENT_LENGTH,
+	CONTENT_TYPE,
+	TRANSFER_ENCODING,
+	TRAILER,
+	HIJACK, /* rack.hijack */
 	NOT_OURS, /* hop-by-hop, or for the server alone */
 };
 
@@ -69,18 +75,22 @@ static const bool is_token[256] = {
 static enum special special_of(struct view name)
 {
 	if (name.len > 5 && memcmp(name.p, "rack.", 5) == 0)
-		return NOT_OURS;
+		return view_eq(name, VIEW("rack.hijack")) ? HIJACK : NOT_OURS;
 	switch (name.len) {
 	case 4:
 		return view_ieq(name, VIEW("date")) ? DATE : LINE;
+	case 7:
+		return view_ieq(name, VIEW("trailer")) ? TRAILER : LINE;
 	case 10:
 		if (view_ieq(name, VIEW("connection")))
 			return CONNECTION;
 		return view_ieq(name, VIEW("keep-alive")) ? NOT_OURS : LINE;
+	case 12:
+		return view_ieq(name, VIEW("content-type")) ? CONTENT_TYPE : LINE;
 	case 14:
 		return view_ieq(name, VIEW("content-length")) ? CONTENT_LENGTH : LINE;
 	case 17:
-		return view_ieq(name, VIEW("transfer-encoding")) ? NOT_OURS : LINE;
+		return view_ieq(name, VIEW("transfer-encoding")) ? TRANSFER_ENCODING : LINE;
 	}
 	return LINE;
 }
@@ -174,6 +184,12 @@ static void set_length(struct reply *r, VALUE value)
 			    RSTRING_LEN(value));
 }
 
+/* The head is the last that this server says on the connection. */
+static bool given_away(const struct reply *r)
+{
+	return r->partial || r->status == 101;
+}
+
 /* Connection is a list; the only word of the app that counts is "close". */
 static bool has_close(VALUE value)
 {
@@ -194,6 +210,24 @@ static bool has_close(VALUE value)
 	return false;
 }
 
+/* Chunked asks for what an unknown length does by itself. */
+static void take_coding(struct reply *r, VALUE name, VALUE value)
+{
+	struct view v = { RSTRING_PTR(value), (size_t)RSTRING_LEN(value) };
+
+	if (r->raw)
+		write_lines(r, name, value);
+	else if (view_ieq(v, VIEW("chunked")) && r->job->version_minor >= 1)
+		r->raw = r->again = glue_body_framed();
+	RB_GC_GUARD(value);
+}
+
+static bool begins_with(VALUE value, struct view start)
+{
+	return (size_t)RSTRING_LEN(value) >= start.len &&
+	       view_ieq((struct view){ RSTRING_PTR(value), start.len }, start);
+}
+
 static void write_value(struct reply *r, VALUE name, enum special special, VALUE value)
 {
 	if (NIL_P(value))
@@ -201,11 +235,31 @@ static void write_value(struct reply *r, VALUE name, enum special special, VALUE
 	value = rb_obj_as_string(value);
 	switch (special) {
 	case CONTENT_LENGTH:
-		set_length(r, value);
+		if (given_away(r))
+			write_lines(r, name, value);
+		else
+			set_length(r, value);
 		break;
 	case CONNECTION:
 		r->close |= has_close(value);
+		r->has_connection = true;
+		if (given_away(r))
+			write_lines(r, name, value);
 		break;
+	case TRANSFER_ENCODING:
+		take_coding(r, name, value);
+		break;
+	case TRAILER:
+		if (!given_away(r))
+			glue_bad_response(
+				"trailers are not supported: leave out the header Trailer");
+		write_lines(r, name, value);
+		break;
+	case CONTENT_TYPE:
+		r->event_stream = begins_with(value, VIEW("text/event-stream"));
+		write_lines(r, name, value);
+		break;
+	case HIJACK:
 	case NOT_OURS:
 		break;
 	case DATE:
@@ -219,6 +273,18 @@ static void write_value(struct reply *r, VALUE name, enum special special, VALUE
 	RB_GC_GUARD(value);
 }
 
+/* Partial hijack: known now, but lines before it may have been taken for ours. */
+static void take_callable(struct reply *r, VALUE callable)
+{
+	if (r->partial || !RTEST(callable) || !r->app->nr_threads)
+		return;
+	if (!rb_respond_to(callable, head.id_call))
+		glue_bad_response("the header rack.hijack is %s, which has no call",
+				  rb_obj_classname(callable));
+	r->partial = callable;
+	r->raw = r->again = true;
+}
+
 static void write_header(struct reply *r, VALUE name, VALUE value)
 {
 	enum special special;
@@ -226,6 +292,10 @@ static void write_header(struct reply *r, VALUE name, VALUE value)
 	name = rb_obj_as_string(name);
 	check_name(name);
 	special = special_of((struct view){ RSTRING_PTR(name), (size_t)RSTRING_LEN(name) });
+	if (unlikely(special == HIJACK)) {
+		take_callable(r, value);
+		return;
+	}
 	if (!RB_TYPE_P(value, T_ARRAY)) {
 		write_value(r, name, special, value);
 	} else {
@@ -254,7 +324,7 @@ static VALUE each_yielded(RB_BLOCK_CALL_FUNC_ARGLIST(pair, arg))
 	return Qnil;
 }
 
-void glue_head_write(struct reply *r, VALUE headers)
+static void write_all(struct reply *r, VALUE headers)
 {
 	if (RB_TYPE_P(headers, T_HASH))
 		rb_hash_foreach(headers, each_pair, (VALUE)r);
@@ -262,5 +332,24 @@ void glue_head_write(struct reply *r, VALUE headers)
 		glue_bad_response("headers that are %s have no each", rb_obj_classname(headers));
 	else
 		rb_block_call(headers, head.id_each, 0, NULL, each_yielded, (VALUE)r);
+}
+
+void glue_head_write(struct reply *r, VALUE headers)
+{
+	static const char close[] = "connection: close\r\n";
+
+	r->raw |= r->status == 101;
+	write_all(r, headers);
+	if (unlikely(r->again)) {
+		r->again = r->close = r->has_date = r->has_connection = false;
+		r->content_length = LENGTH_UNKNOWN;
+		reply_reset(r);
+		write_all(r, headers);
+	}
+	if (unlikely(given_away(r)) && !r->has_connection) {
+		if (reply_need(r, sizeof(close)))
+			rb_memerror();
+		r->p = put(r->p, close, sizeof(close) - 1);
+	}
 	reply_head_done(r);
 }

@@ -2,10 +2,13 @@
 /*
  * The answers to one job while they are written: bytes go into the job's room
  * as long as they fit, else into blocks of memory; each answer goes to the I/O
- * thread whole. Exactly one of them is the last. Needs the GVL.
+ * thread whole, or is lent to it and filled on. Exactly one of them is the
+ * last. Needs the GVL.
  */
 #ifndef HYPERION_RUBY_GLUE_REPLY_H
 #define HYPERION_RUBY_GLUE_REPLY_H
+
+#include <ruby.h>
 
 #include "server/app.h"
 #include "server/job.h"
@@ -21,9 +24,24 @@ struct reply {
 	bool head_sent;
 	bool done; /* the last answer was sent, the job has gone back */
 	u16 status;
-	bool has_date, close;
+	bool has_date, close, raw; /* see struct answer */
+	bool again; /* the lines have to be written once more, by what is known now */
+	bool event_stream; /* content-type: text/event-stream */
+	bool has_connection; /* raw: a Connection field is among the lines */
+	bool streaming; /* by app_stream_begin() */
 	s64 content_length; /* bytes, or LENGTH_UNKNOWN */
 	u64 done_ns; /* CLOCK_MONOTONIC */
+	struct reply_block *lent; /* ours to fill until it is sealed; NULL = none */
+	u32 lent_room; /* bytes of it */
+	char *lent_bytes;
+
+	/* Of Ruby; a reply is on the stack or marked by what embeds it. 0 = none. */
+	VALUE env, headers;
+	VALUE error; /* what the app raised instead of an answer */
+	VALUE partial; /* the callable of the header rack.hijack */
+	VALUE io; /* the connection, once the app has taken it */
+	VALUE stream; /* has taken this reply over: what is left to do is done through its own */
+	u64 token; /* see finished.h */
 };
 
 void reply_init(struct reply *r, struct app *app, struct job *job);
@@ -60,6 +78,28 @@ static inline size_t reply_pending(const struct reply *r)
  * which at most APP_DATA_MAX bytes may be written).
  */
 int reply_send(struct reply *r, u32 flags) __must_check;
+
+/*
+ * Sends the head, if it has not gone yet, and lends room for @room bytes of body
+ * behind it, into which @len bytes at @p go first. Nothing may be pending. 0 or
+ * -ENOMEM. The next answer ends the loan, if the I/O thread did not before.
+ */
+int reply_lend(struct reply *r, u32 room, const char *p, u32 len) __must_check;
+
+/* @len bytes into what is lent; false: it has no room, is sealed, or there is none. */
+bool reply_fill(struct reply *r, const char *p, u32 len);
+
+/* Of what was lent the I/O thread has taken as much as there was. */
+bool reply_loan_ended(const struct reply *r);
+
+/* What was lent is the I/O thread's alone. */
+void reply_end_loan(struct reply *r);
+
+/* The lines written as an interim answer. @r is one of its own beside that of the answer. 0 or -ENOMEM. */
+int reply_inform(struct reply *r, u16 status) __must_check;
+
+/* Asks for the connection, with the head (if that is written) before. 0 or -ENOMEM. */
+int reply_hijack(struct reply *r, struct hijack *h, bool with_head) __must_check;
 
 /* The same for a body that is a file; @fd goes along. */
 void reply_send_file(struct reply *r, int fd, u64 len);

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "ruby_glue/respond.h"
 
+#include <time.h>
+
 #include "ruby_glue/body.h"
 #include "ruby_glue/env.h"
 #include "ruby_glue/env_key.h"
 #include "ruby_glue/failure.h"
+#include "ruby_glue/finished.h"
 #include "ruby_glue/head.h"
+#include "ruby_glue/hijack.h"
 #include "ruby_glue/input.h"
 #include "ruby_glue/internal.h"
 #include "ruby_glue/reply.h"
+#include "ruby_glue/stream.h"
 
 static struct {
 	VALUE app; /* lives as long as boot.c's */
@@ -19,10 +24,11 @@ static struct {
 
 /* A request on its way; on the C stack, where the GC finds the VALUEs. */
 struct run {
-	struct reply reply;
+	struct reply reply; /* until a stream has taken it over */
 	VALUE env, answer, body;
 	VALUE file; /* rack.input that we have opened */
 	bool body_closed;
+	bool stream_failed;
 	bool forked;
 };
 
@@ -60,6 +66,9 @@ static VALUE init(VALUE unused)
 	glue_env_init(glue_app_settings());
 	glue_head_init(!rack_3);
 	glue_body_init(rack_3);
+	glue_finished_init();
+	glue_stream_init();
+	glue_hijack_init();
 	respond.request_method = glue_fixed("REQUEST_METHOD");
 	respond.path_info = glue_fixed("PATH_INFO");
 	respond.id_call = rb_intern("call");
@@ -132,6 +141,29 @@ static void check_forked(struct run *run)
 	run->forked = glue_forked_by_app();
 }
 
+static void fail_reply(struct reply *r)
+{
+	if (r->done)
+		return;
+	/* A connection that the app has taken is not ours to answer on. */
+	if (r->head_sent || r->io)
+		reply_abort(r);
+	else
+		send_500(r);
+}
+
+/* What the stream has left to do is done in finish(). */
+static void fail_stream(struct run *run)
+{
+	struct reply *r = glue_stream_reply(run->reply.stream);
+
+	run->stream_failed = true;
+	if (!r)
+		return;
+	r->error = run->reply.error;
+	fail_reply(r);
+}
+
 /* Logged once; the client learns of it if it can still be told. True: the thread has to end. */
 static bool fail(struct run *run)
 {
@@ -144,12 +176,14 @@ static bool fail(struct run *run)
 	check_forked(run);
 	if (run->forked)
 		return false;
+	if (!jump && RTEST(rb_obj_is_kind_of(error, rb_eException)))
+		run->reply.error = error;
 	log_failure(run, jump ? Qnil : error,
 		    killed ? "the app has killed its thread" : "a jump out of the app");
-	if (!run->reply.done && !run->reply.head_sent)
-		send_500(&run->reply);
-	else if (!run->reply.done)
-		reply_abort(&run->reply);
+	if (run->reply.stream)
+		fail_stream(run);
+	else
+		fail_reply(&run->reply);
 	RB_GC_GUARD(error);
 	return killed;
 }
@@ -190,22 +224,49 @@ static void take_answer(struct run *run)
 	run->body_closed = !glue_body_closable(run->body);
 }
 
+/* After a full hijack: what the app returns is no answer; its body is still to be closed. */
+static void take_ignored(struct run *run)
+{
+	VALUE answer = rb_check_array_type(run->answer);
+
+	reply_abort(&run->reply);
+	if (NIL_P(answer) || RARRAY_LEN(answer) != 3)
+		return;
+	run->body = RARRAY_AREF(answer, 2);
+	run->body_closed = !glue_body_closable(run->body);
+}
+
 static VALUE pass(VALUE arg)
 {
 	struct run *run = (struct run *)arg;
 	struct reply *r = &run->reply;
 
-	run->env = glue_env_new(r->job, &run->file);
+	run->env = r->env = glue_env_new(r->job, &run->file);
 	run->answer = rb_funcallv(respond.app, respond.id_call, 1, &run->env);
 	check_forked(run);
 	if (run->forked)
 		return Qnil;
+	if (unlikely(r->io)) {
+		take_ignored(run);
+		return Qnil;
+	}
 	take_answer(run);
 	r->status = glue_status(RARRAY_AREF(run->answer, 0));
-	glue_head_write(r, RARRAY_AREF(run->answer, 1));
+	r->headers = RARRAY_AREF(run->answer, 1);
+	glue_head_write(r, r->headers);
 	glue_body_send(r, run->body, &run->body_closed);
+	if (unlikely(r->io))
+		reply_abort(r);
 	if (!run->body_closed)
 		close_body(arg);
+	return Qnil;
+}
+
+static VALUE stream_returned(VALUE arg)
+{
+	struct run *run = (struct run *)arg;
+
+	glue_stream_returned(run->reply.stream, run->stream_failed);
 	return Qnil;
 }
 
@@ -215,6 +276,12 @@ static bool finish(struct run *run)
 	bool killed = false;
 	int state = 0;
 
+	if (unlikely(run->reply.stream) && !run->forked) {
+		rb_protect(stream_returned, (VALUE)run, &state);
+		killed |= state && fail(run);
+	} else if (run->reply.streaming && !run->forked) {
+		app_stream_end(run->reply.app);
+	}
 	if (!run->body_closed && !run->forked) {
 		rb_protect(close_body, (VALUE)run, &state);
 		killed |= state && fail(run);
@@ -223,17 +290,44 @@ static bool finish(struct run *run)
 		rb_protect(close_file, (VALUE)run, &state);
 		killed |= state && fail(run);
 	}
+	if (unlikely(run->reply.token) && !run->forked)
+		glue_finished_ready(run->reply.token);
 	return killed;
+}
+
+static u64 now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
+
+/* The job of a request whose answer has left, or never will. */
+static enum respond_end tell_sent(struct app *app, struct job *job, u64 *end_ns)
+{
+	int err;
+
+	glue_finished_sent(job->token, job->sent);
+	job->first = (struct answer){ .job = job, .flags = ANSWER_END, .fd = -1 };
+	err = app_answer(app, &job->first);
+	(void)err; /* a last answer always fits */
+	*end_ns = now_ns();
+	return RESPOND_GO_ON;
 }
 
 enum respond_end glue_respond(struct app *app, struct job *job, u64 *end_ns)
 {
 	struct run run = { .env = Qnil, .answer = Qnil, .body = Qnil, .body_closed = true };
+	struct reply *before;
 	bool killed = false;
 	int state = 0;
 
+	if (unlikely(job->kind == JOB_SENT))
+		return tell_sent(app, job, end_ns);
 	count(&respond.stats.requests);
 	reply_init(&run.reply, app, job);
+	before = glue_hijack_enter(&run.reply);
 	if (job_gone(job)) {
 		reply_abort(&run.reply);
 	} else {
@@ -242,8 +336,10 @@ enum respond_end glue_respond(struct app *app, struct job *job, u64 *end_ns)
 			killed = fail(&run);
 		killed |= finish(&run);
 	}
+	glue_hijack_enter(before);
 	reply_fini(&run.reply);
-	*end_ns = run.reply.done_ns;
+	/* An answer that goes on without this thread has no end yet. */
+	*end_ns = run.reply.done_ns ? run.reply.done_ns : now_ns();
 	if (run.forked)
 		return RESPOND_FORKED;
 	return killed ? RESPOND_KILLED : RESPOND_GO_ON;

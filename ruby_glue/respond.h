@@ -9,6 +9,7 @@
 enum respond_end {
 	RESPOND_GO_ON,
 	RESPOND_KILLED, /* the app has killed this thread (Thread#kill): it has to end */
+	RESPOND_SURPLUS, /* for run_jobs(): there are threads enough */
 	RESPOND_FORKED, /* this is a child that the app has forked: nothing here is its own */
 };
 

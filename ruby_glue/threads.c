@@ -5,7 +5,9 @@
 #include <assert.h>
 #include <ruby.h>
 #include <ruby/thread.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ruby_glue/internal.h"
 #include "ruby_glue/respond.h"
@@ -25,6 +27,7 @@ static struct crew {
 	struct app *app;
 	VALUE threads; /* an Array; who is killed is replaced */
 	u32 nr_started;
+	int grow_fd; /* eventfd: one more is wanted */
 } crew;
 
 static u64 now_ns(void)
@@ -99,6 +102,10 @@ static enum respond_end run_jobs(struct app *app)
 				app_flush(app);
 			return end;
 		}
+		if (unlikely(app_surplus(app))) {
+			app_flush(app);
+			return RESPOND_SURPLUS;
+		}
 		if (now - yielded > (app_has_others(app) ? YIELD_NS : YIELD_ALONE_NS)) {
 			if (!step(offer_gvl, Qnil))
 				return RESPOND_KILLED;
@@ -107,24 +114,30 @@ static enum respond_end run_jobs(struct app *app)
 	}
 }
 
-static VALUE start_thread(VALUE unused);
+static VALUE start_thread(VALUE extra);
 
 /* A thread's function may raise: Ruby catches it above. */
 static VALUE thread_main(void *arg)
 {
-	enum respond_end end = run_jobs(crew.app);
+	enum respond_end end;
 
+	if (arg)
+		app_grown(crew.app);
+	end = run_jobs(crew.app);
+	if (end == RESPOND_SURPLUS && !app_stopping(crew.app))
+		rb_ary_delete(crew.threads, rb_thread_current());
 	if (end == RESPOND_KILLED && !app_stopping(crew.app)) {
 		log_warn("ruby: a thread was killed by the app and is replaced threads=%u",
 			 crew.app->nr_threads);
-		start_thread(Qnil);
+		start_thread(Qfalse);
 	}
 	return Qnil;
 }
 
-static VALUE start_thread(VALUE unused)
+/* @extra: one that the app has asked for. */
+static VALUE start_thread(VALUE extra)
 {
-	VALUE thread = rb_thread_create(thread_main, NULL);
+	VALUE thread = rb_thread_create(thread_main, RTEST(extra) ? crew.app : NULL);
 	VALUE name = rb_sprintf("hyperion %u", ++crew.nr_started);
 
 	rb_ary_push(crew.threads, thread);
@@ -140,7 +153,7 @@ static VALUE start_crew(VALUE unused)
 	rb_gc_register_address(&crew.threads);
 	crew.threads = rb_ary_new();
 	for (u32 i = 0; i < crew.app->nr_threads; i++)
-		start_thread(Qnil);
+		start_thread(Qfalse);
 	return Qnil;
 }
 
@@ -173,13 +186,39 @@ static int end_crew(u32 grace_ms)
 	return -1;
 }
 
+/* The I/O thread may make no thread of Ruby's: the main thread does. */
+static void want_thread(void *arg)
+{
+	const u64 one = 1;
+
+	(void)arg;
+	if (write(crew.grow_fd, &one, sizeof(one)) < 0)
+		log_limited(LOG_LEVEL_ERROR, "ruby: cannot ask for a thread: %s", strerror(errno));
+}
+
+static void add_thread(void)
+{
+	u64 nr;
+
+	if (read(crew.grow_fd, &nr, sizeof(nr)) < 0)
+		return;
+	if (glue_protect(start_thread, Qtrue, NULL))
+		__atomic_store_n(&crew.app->growing, 0, __ATOMIC_RELEASE);
+}
+
 int glue_serve(struct app *app, u32 nr_threads, int stop_fd, u32 grace_ms)
 {
 	assert(nr_threads && nr_threads == app->nr_threads);
 	crew.app = app;
+	crew.grow_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (crew.grow_fd < 0)
+		return -1;
+	/* Release pairs with the acquire in grow() of app.c: the I/O thread runs already. */
+	__atomic_store_n(&app->grow, want_thread, __ATOMIC_RELEASE);
 	if (glue_respond_init() || glue_protect(start_crew, Qnil, NULL))
 		return -1;
-	glue_wait_readable(stop_fd);
+	while (glue_wait_either(stop_fd, crew.grow_fd) != stop_fd)
+		add_thread();
 	app_stop(app);
 	return end_crew(grace_ms);
 }

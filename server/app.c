@@ -248,12 +248,31 @@ static s64 stalled_for(const struct app *a, u64 now_ns)
 	return (s64)(now_ns - max(a->since_ns, claim_ns));
 }
 
+/* All are busy, some of them with streams: there may be an extra thread for each of those. */
+static void grow(struct app *a)
+{
+	u32 extra = __atomic_load_n(&a->nr_extra, __ATOMIC_RELAXED);
+
+	void (*more)(void *arg) = __atomic_load_n(&a->grow, __ATOMIC_ACQUIRE);
+
+	if (!more || extra >= APP_EXTRA_MAX ||
+	    __atomic_load_n(&a->nr_streaming, __ATOMIC_RELAXED) <= extra)
+		return;
+	/* Acquire pairs with the release in app_grown(): nr_extra then counts that one. */
+	if (__atomic_exchange_n(&a->growing, 1, __ATOMIC_ACQ_REL))
+		return;
+	a->nr_grown++;
+	more(a->grow_arg);
+}
+
 /* The leader blocks: another one, if there is, takes the lead. */
 static void wake_spare(struct app *a, u64 now_ns)
 {
 	a->since_ns = now_ns;
-	if (!take_idle(a))
+	if (!take_idle(a)) {
+		grow(a);
 		return;
+	}
 	/* Acquire and release: as every write of it; the token says who it is. */
 	__atomic_exchange_n(&a->lead, LEAD_WOKEN, __ATOMIC_ACQ_REL);
 	a->nr_spares++;
@@ -403,7 +422,51 @@ void app_after_wait(struct app *a)
 	__atomic_exchange_n(&a->io_state, IO_AWAKE, __ATOMIC_ACQ_REL);
 }
 
+struct app_return *app_take_returned(struct app *a)
+{
+	if (likely(!__atomic_load_n(&a->returned, __ATOMIC_RELAXED)))
+		return NULL;
+	/* Acquire pairs with the release in app_give(). */
+	return __atomic_exchange_n(&a->returned, NULL, __ATOMIC_ACQUIRE);
+}
+
+/* --- any thread --- */
+
+void app_give(struct app *a, struct app_return *ret)
+{
+	ret->next = __atomic_load_n(&a->returned, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&a->returned, &ret->next, ret, false, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED))
+		;
+	a->wake(a->wake_arg);
+}
+
 /* --- threads of the app --- */
+
+void app_stream_begin(struct app *a)
+{
+	__atomic_store_n(&a->nr_streaming, a->nr_streaming + 1, __ATOMIC_RELAXED);
+}
+
+void app_stream_end(struct app *a)
+{
+	__atomic_store_n(&a->nr_streaming, a->nr_streaming - 1, __ATOMIC_RELAXED);
+}
+
+void app_grown(struct app *a)
+{
+	__atomic_store_n(&a->nr_extra, a->nr_extra + 1, __ATOMIC_RELAXED);
+	/* Release pairs with the exchange in grow(). */
+	__atomic_store_n(&a->growing, 0, __ATOMIC_RELEASE);
+}
+
+bool app_surplus(struct app *a)
+{
+	if (likely(a->nr_extra <= a->nr_streaming))
+		return false;
+	__atomic_store_n(&a->nr_extra, a->nr_extra - 1, __ATOMIC_RELAXED);
+	return true;
+}
 
 void app_flush(struct app *a)
 {
@@ -557,6 +620,14 @@ bool app_wait_answers(struct app *a, u64 timeout_ns)
 			return false;
 	}
 	return true;
+}
+
+bool app_wait_hijack(struct hijack *h, u64 timeout_ns)
+{
+	/* Acquire pairs with the release in hijack_done(). */
+	if (!__atomic_load_n(&h->done, __ATOMIC_ACQUIRE))
+		futex_wait(&h->done, 0, timeout_ns);
+	return __atomic_load_n(&h->done, __ATOMIC_ACQUIRE);
 }
 
 /* --- credits of one job --- */

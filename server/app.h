@@ -18,6 +18,11 @@
  * one that was blocked goes to sleep on its return if it has been overtaken by
  * one that does not block itself.
  *
+ * Streams: a thread that sends a body at its client's pace (or waits for the
+ * next event to send) may do so for hours, and is not to be missed among the
+ * nr_threads. When the queue stalls and no thread is idle, an extra one is
+ * started for each that streams; it ends when there are more of them than streams.
+ *
  * The I/O thread: sleeps in its loop (woken through wake()), or *holds*: for at
  * most APP_HOLD_NS it waits for the app alone, so that packets do not preempt
  * the handlers; only while jobs are queued and their head moves.
@@ -35,12 +40,21 @@
 #define APP_FLUSH_NS (100 * NSEC_PER_USEC) /* older answers go out before the next job starts */
 #define APP_BATCH_MAX 128u /* more answers than this do not wait for a batch's end */
 #define APP_UNSENT_MAX (256 * KIB) /* of one job; then its producer waits */
+#define APP_EXTRA_MAX 1000u /* threads beyond nr_threads */
 #define APP_DATA_MAX (256 * MIB) /* of one answer; longer pieces are the caller's to cut */
 
 /* What the server needs of an application; the Ruby side and a fake implement it. */
 struct app_ops {
 	/* threads 0: runs them at once, on the calling thread, answers before it returns. */
 	void (*run)(void *priv, struct job **jobs, u32 nr);
+};
+
+/* A connection that was hijacked and comes back to be served: see app_give(). Heap. */
+struct app_return {
+	struct app_return *next;
+	int fd;
+	size_t len; /* of what was read of it already */
+	char bytes[];
 };
 
 /* Aligned to a cache line: embed it in what is allocated so, or use app_new(). */
@@ -53,6 +67,8 @@ struct app {
 	u32 nr_threads; /* 0 = inline */
 	u32 max_jobs; /* submitted and not yet back */
 	u64 hold_ns; /* APP_HOLD_NS; 0 = never */
+	void (*grow)(void *arg); /* one more thread is wanted; the I/O thread calls it. May be NULL */
+	void *grow_arg;
 	/*
 	 * Idle threads sleep on a futex, of which one wake wakes one thread. Set
 	 * this before they start if they wait for idle_fd instead: an event loop
@@ -69,10 +85,14 @@ struct app {
 	u32 nr_idle; /* threads that announced their sleep, less the tokens on their way */
 	u32 tokens; /* futex: each lets one idle thread go on */
 	u32 stopping;
+	u32 growing; /* an extra thread was asked for and has not come yet */
+	struct app_return *returned; /* newest first */
 	__cacheline_aligned u32 starved; /* futex: a thread waits for room in answers */
 
 	/* Of the app's threads, under their lock; others may look at nr_running. */
 	__cacheline_aligned u32 nr_running; /* jobs claimed, their last answer not yet here */
+	u32 nr_streaming; /* threads that stream */
+	u32 nr_extra; /* threads beyond nr_threads */
 	u32 unflushed; /* answers since the I/O thread was last looked after */
 	u64 batch_ns; /* when the first of them was begun */
 	u64 nr_flushes; /* wakes of the I/O thread from its loop */
@@ -85,7 +105,7 @@ struct app {
 	__cacheline_aligned u32 nr_out; /* jobs submitted, their last answer not yet reaped */
 	u32 seen_head; /* of the queue, at the last look */
 	u64 since_ns; /* when it became non-empty, or a spare was woken for it */
-	u64 nr_wakes, nr_spares, nr_holds; /* counters for tests and statistics */
+	u64 nr_wakes, nr_spares, nr_holds, nr_grown; /* counters for tests and statistics */
 };
 
 /*
@@ -129,6 +149,15 @@ void app_after_wait(struct app *a);
  */
 void app_sent(struct job *j, u32 bytes);
 
+/* Connections that came back, in any order, or NULL; the list is the caller's. */
+struct app_return *app_take_returned(struct app *a);
+
+/*
+ * Any thread: the connection is served again, as one that was just accepted and
+ * had sent @ret->bytes. Takes @ret over.
+ */
+void app_give(struct app *a, struct app_return *ret);
+
 /*
  * Any thread. Wakes every thread; app_idle() is false from now on, app_next()
  * returns NULL once the queue is empty: then a thread ends.
@@ -169,8 +198,18 @@ void app_flush(struct app *a);
 /* Is another thread awake (in a handler, or about to come here)? Then yield between jobs. */
 static inline bool app_has_others(const struct app *a)
 {
-	return __atomic_load_n(&a->nr_idle, __ATOMIC_RELAXED) + 1 < a->nr_threads;
+	return __atomic_load_n(&a->nr_idle, __ATOMIC_RELAXED) + 1 < a->nr_threads + a->nr_extra;
 }
+
+/* The calling thread sends a body piece by piece from here on, and ends with that. */
+void app_stream_begin(struct app *a);
+void app_stream_end(struct app *a);
+
+/* The first act of a thread that grow() has asked for. */
+void app_grown(struct app *a);
+
+/* Between two jobs: true: there are threads enough, the caller has to end. */
+bool app_surplus(struct app *a);
 
 /* --- the same threads, without the GVL --- */
 
@@ -189,6 +228,9 @@ void app_woken(struct app *a);
  * nothing left for @timeout_ns.
  */
 bool app_wait_room(struct job *j, u64 timeout_ns);
+
+/* Waits for the connection. true: it is there; false: a signal came, or @timeout_ns are over. */
+bool app_wait_hijack(struct hijack *h, u64 timeout_ns);
 
 /* Waits for room in the ring of answers. false: as above. */
 bool app_wait_answers(struct app *a, u64 timeout_ns);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "server/fail.h"
+#include "server/job.h"
 
 #define MAX_PIECES 64
 #define LINGER_QUIET_MS 2000 /* without a byte: the peer has seen our answer */
@@ -228,6 +229,22 @@ static int keep(struct conn *c, const char *p, size_t len)
 	return 0;
 }
 
+int conn_open_with(struct conns *cs, int fd, const struct proto *proto, const char *p, size_t len)
+{
+	int err = conn_open(cs, fd, proto);
+	struct conn *c;
+
+	if (err || !len)
+		return err;
+	c = list_entry(cs->all.prev, struct conn, all);
+	err = keep(c, p, len);
+	if (err)
+		close_conn(c);
+	else
+		mark_dirty(c);
+	return err;
+}
+
 static void drop_kept(struct conn *c, size_t taken)
 {
 	c->in_len -= (u32)taken;
@@ -421,6 +438,20 @@ static void input_kept(struct conn *c)
 		mark_dirty(c);
 }
 
+static void hijacked(void *arg, int fd, const char *rest, size_t len)
+{
+	hijack_done(arg, fd, rest, len);
+}
+
+/* To whom the link has promised the connection. */
+static void give_away(struct conn *c)
+{
+	struct hijack *h = c->link.hijack;
+
+	c->link.hijack = NULL;
+	conn_detach(c, hijacked, h);
+}
+
 static void flush(struct conn *c)
 {
 	struct link *l = &c->link;
@@ -429,6 +460,10 @@ static void flush(struct conn *c)
 		return;
 	if (c->in_len || c->eof)
 		input_kept(c);
+	if (l->flags & LINK_DETACH && outq_empty(&l->out)) {
+		give_away(c);
+		return;
+	}
 	if (l->flags & LINK_CLOSE && outq_empty(&l->out)) {
 		finish_conn(c);
 		return;

@@ -65,6 +65,10 @@ void conns_fini(struct conns *cs); /* needs nr == 0 */
 /* Takes the descriptor over, also on errors. */
 int conn_open(struct conns *cs, int fd, const struct proto *proto) __must_check;
 
+/* The same for one that was given away before and comes back, with bytes already read. */
+int conn_open_with(struct conns *cs, int fd, const struct proto *proto, const char *p,
+		   size_t len) __must_check;
+
 /* Its link changed outside of the loop's callbacks: the next flush looks at it. */
 void conn_touch(struct conn *c);
 

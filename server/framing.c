@@ -3,7 +3,7 @@
 
 struct seen {
 	u32 host, length, te;
-	bool close, keep_alive;
+	bool close, keep_alive, upgrade;
 };
 
 static int read_te(struct view value, u32 nr_before, const char **why)
@@ -35,6 +35,7 @@ static int read_field(const struct header *field, struct framing *f, struct seen
 	case HDR_CONNECTION:
 		seen->close |= h1_list_has(value, VIEW("close"));
 		seen->keep_alive |= h1_list_has(value, VIEW("keep-alive"));
+		seen->upgrade |= h1_list_has(value, VIEW("upgrade"));
 		return 0;
 	case HDR_CONTENT_LENGTH:
 		*why = "Content-Length has to be one number";
@@ -46,6 +47,9 @@ static int read_field(const struct header *field, struct framing *f, struct seen
 		f->expect = true;
 		*why = "the one expectation known here is 100-continue";
 		return view_ieq(value, VIEW("100-continue")) ? 0 : 417;
+	case HDR_UPGRADE:
+		f->upgrade = true;
+		return 0;
 	default:
 		return 0;
 	}
@@ -76,6 +80,7 @@ int framing_read(const struct msg *m, struct framing *f, const char **why)
 	if (seen.te && old)
 		return 400;
 	f->expect &= !old;
+	f->upgrade &= seen.upgrade && !old;
 	f->persistent = !seen.close && (!old || seen.keep_alive);
 	return 0;
 }

@@ -16,6 +16,7 @@ struct framing {
 	bool chunked;
 	bool persistent; /* the client wants to keep the connection */
 	bool expect; /* 100-continue */
+	bool upgrade; /* the client would like to speak another protocol (RFC 9110 7.8) */
 	struct target target;
 };
 

@@ -34,8 +34,12 @@ static bool crowded(struct link *l)
 	const struct limits *limits = l->http->limits;
 	struct h1 *h = h1_of(l);
 
+	if (l->flags & LINK_DETACH)
+		return true;
 	if (h->phase == H1_DONE)
 		return false;
+	if (h->phase == H1_HEAD && h->upgrade && h->nr_order)
+		return true;
 	if (h->phase == H1_BODY ? body_crowded(&h->req->body) : h->nr_order >= limits->max_pipelined)
 		return true;
 	return outq_len(&l->out) >= limits->max_out_bytes;
@@ -72,6 +76,10 @@ static void settle(struct link *l)
 			l->deadline_ns = after_ms(l, HALF_CLOSED_MS);
 		break;
 	}
+	if (l->flags & LINK_DETACH) {
+		l->flags &= ~(u32)LINK_CLOSE;
+		l->deadline_ns = 0;
+	}
 	if (crowded(l))
 		l->flags |= LINK_PAUSED;
 }
@@ -99,6 +107,22 @@ struct outq *h1_answer_queue(struct link *l, struct req *r)
 	return h1_of(l)->order.next == &r->order ? &l->out : &r->out;
 }
 
+/* The first request takes the connection: nobody behind it gets an answer. */
+static void hand_out(struct link *l, struct req *r)
+{
+	struct h1 *h = h1_of(l);
+
+	while (r->order.next != &h->order) {
+		req_abort(list_entry(r->order.next, struct req, order));
+		h->nr_order--;
+	}
+	l->hijack = r->hijack;
+	r->hijack = NULL;
+	r->hijacked = true;
+	h->phase = H1_HEAD;
+	l->flags |= LINK_DETACH;
+}
+
 /* The answer of the first request is complete: those behind it have their turn. */
 static void advance(struct link *l)
 {
@@ -114,8 +138,11 @@ static void advance(struct link *l)
 		}
 		if (r->out.queued || r->out.marks)
 			outq_move(&r->out, &l->out);
-		if (!answered)
+		if (!answered) {
+			if (r->hijack)
+				hand_out(l, r);
 			break;
+		}
 		/* Its answer said that it is the last, or was cut short: nothing may follow. */
 		if (last)
 			drop_order(l);
@@ -355,13 +382,33 @@ static void abort_answer(struct link *l, struct req *r)
 	finish(l, r, q, q->queued);
 }
 
-static void h1_answer(struct link *l, struct req *r, struct answer *a)
+/* With a head: that goes out before. */
+static void hijack(struct link *l, struct req *r, struct answer *a, struct outq *q)
+{
+	u64 before = q->queued;
+
+	r->hijack = a->hijack;
+	if (h1_put_answer(r, a, &l->http->date, q)) {
+		h1_give_up(l);
+		return;
+	}
+	r->bytes_out += q->queued - before;
+	if (q == &l->out)
+		hand_out(l, r);
+}
+
+/* Complete as it is. */
+static void take_answer(struct link *l, struct req *r, struct answer *a)
 {
 	u32 flags = a->flags; /* the answer may be gone with its bytes */
 	struct outq *q = h1_answer_queue(l, r);
 	u64 before = q->queued;
 	int err = 0;
 
+	if (flags & ANSWER_HIJACK) {
+		hijack(l, r, a, q);
+		return;
+	}
 	if (flags & ANSWER_LAST)
 		r->app = REQ_NOT_FOR_APP;
 	close_if_draining(l, r);
@@ -379,6 +426,32 @@ static void h1_answer(struct link *l, struct req *r, struct answer *a)
 		finish(l, r, q, before);
 	else
 		r->bytes_out += q->queued - before;
+}
+
+static void h1_due(struct link *l, struct req *r)
+{
+	take_answer(l, r, req_take_lent(r));
+	settle(l);
+}
+
+static void h1_answer(struct link *l, struct req *r, struct answer *a)
+{
+	struct answer *lent = req_take_lent(r);
+
+	if (lent)
+		take_answer(l, r, lent);
+	if (unlikely(lent && r->link != l)) {
+		/* No memory for that one: the link has given up, and with it this request. */
+		bool last = a->flags & ANSWER_LAST;
+
+		answer_drop(a);
+		if (last)
+			req_returned(r);
+	} else if (a->fill) {
+		req_lend(r, a);
+	} else {
+		take_answer(l, r, a);
+	}
 	settle(l);
 }
 
@@ -409,6 +482,7 @@ const struct proto h1_proto = {
 	.eof = h1_eof,
 	.timeout = h1_timeout,
 	.answer = h1_answer,
+	.due = h1_due,
 	.output = h1_output,
 	.shutdown = h1_shutdown,
 	.close = h1_close,

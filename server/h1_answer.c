@@ -28,13 +28,6 @@ static void put_memory(struct answer *a)
 		a->hold.put(&a->hold);
 }
 
-void answer_drop(struct answer *a)
-{
-	if (a->flags & ANSWER_FILE)
-		close(a->fd);
-	put_memory(a);
-}
-
 static bool has_no_body(const struct req *r)
 {
 	return r->method == METHOD_HEAD || r->status == 204 || r->status == 304;
@@ -44,7 +37,7 @@ static bool has_no_body(const struct req *r)
 static void delimit(struct req *r, const struct answer *a)
 {
 	r->chunked_out = false;
-	if (a->content_length >= 0 || has_no_body(r))
+	if (a->raw || a->content_length >= 0 || has_no_body(r))
 		return;
 	if (r->version_minor >= 1)
 		r->chunked_out = true;
@@ -69,42 +62,51 @@ static char *put_u64(char *p, u64 n)
 	return put_text(p, digits + i, sizeof(digits) - (size_t)i);
 }
 
-/* The status line and Date: at most 150 bytes. */
-static char *put_start(char *p, const struct answer *a, const struct date *date)
+/* At most 100 bytes. */
+static char *put_status(char *p, u16 status, struct view reason)
 {
-	struct view reason = http_reason(a->status);
-
 	p = put_text(p, "HTTP/1.1 ", 9);
-	p = put_u64(p, a->status);
+	p = put_u64(p, status);
 	*p++ = ' ';
 	p = put_text(p, reason.p, reason.len);
-	if (!a->has_date) {
-		p = put_text(p, "\r\ndate: ", 8);
-		p = put_text(p, date->text, DATE_LEN);
-	}
 	return put_text(p, "\r\n", 2);
 }
 
+/* The status line and Date: at most 150 bytes. */
+static char *put_start(char *p, const struct answer *a, const struct date *date)
+{
+	p = put_status(p, a->status, http_reason(a->status));
+	if (!a->has_date) {
+		p = put_text(p, "date: ", 6);
+		p = put_text(p, date->text, DATE_LEN);
+		p = put_text(p, "\r\n", 2);
+	}
+	return p;
+}
+
 /* How the body is delimited, how the connection goes on, the empty line: at most 100 bytes. */
-static char *put_end(char *p, const struct req *r, const struct answer *a)
+static char *put_end(char *p, const struct req *r, const struct answer *a, bool given_away)
 {
 	struct view line = persist_line(req_persist(r));
 
-	if (a->content_length >= 0 && r->status != 204) {
+	if (!a->raw && a->content_length >= 0 && r->status != 204) {
 		p = put_text(p, "content-length: ", 16);
 		p = put_u64(p, (u64)a->content_length);
 		p = put_text(p, "\r\n", 2);
 	} else if (r->chunked_out) {
 		p = put_text(p, "transfer-encoding: chunked\r\n", 28);
 	}
-	p = put_text(p, line.p, line.len);
+	/* A connection that is given away goes on as the app has said. */
+	if (!given_away)
+		p = put_text(p, line.p, line.len);
 	return put_text(p, "\r\n", 2);
 }
 
 #define START_MAX 160u
 #define END_MAX 112u
 
-static int put_head(struct req *r, const struct answer *a, const struct date *date, struct outq *q)
+static int put_head(struct req *r, const struct answer *a, const struct date *date, struct outq *q,
+		    bool given_away)
 {
 	char *p = outq_reserve(q, START_MAX);
 	int err;
@@ -122,7 +124,8 @@ static int put_head(struct req *r, const struct answer *a, const struct date *da
 	p = outq_reserve(q, END_MAX);
 	if (!p)
 		return -ENOMEM;
-	outq_commit(q, (size_t)(put_end(p, r, a) - p));
+	outq_commit(q, (size_t)(put_end(p, r, a, given_away) - p));
+	r->http->stats.chunked_responses += r->chunked_out;
 	return 0;
 }
 
@@ -162,6 +165,16 @@ static int put_chunk_size(struct outq *q, u64 len)
 	return outq_copy(q, text, (size_t)n);
 }
 
+static void count_write(struct req *r, const struct answer *a)
+{
+	struct http_stats *stats = &r->http->stats;
+
+	if (!(a->flags & ANSWER_DATA))
+		return;
+	stats->chunked_writes++;
+	stats->coalesced_writes += a->pieces > 1 ? a->pieces : 0;
+}
+
 static int put_body(struct req *r, struct answer *a, struct outq *q)
 {
 	u64 len = a->flags & ANSWER_FILE ? a->len : a->flags & ANSWER_DATA ? a->data.len : 0;
@@ -172,8 +185,10 @@ static int put_body(struct req *r, struct answer *a, struct outq *q)
 		answer_drop(a);
 		return 0;
 	}
-	if (chunk)
+	if (chunk) {
 		err = put_chunk_size(q, len);
+		count_write(r, a);
+	}
 	if (err) {
 		answer_drop(a);
 		return err;
@@ -182,13 +197,38 @@ static int put_body(struct req *r, struct answer *a, struct outq *q)
 	return err || !chunk ? err : outq_copy(q, "\r\n", 2);
 }
 
+/* RFC 9110 15.2: HTTP/1.0 knows none. */
+static int put_interim(struct req *r, struct answer *a, struct outq *q)
+{
+	struct view reason = http_reason(a->status);
+	int err = 0;
+	char *p;
+
+	if (r->version_minor >= 1 && !r->head_sent) {
+		p = outq_reserve(q, START_MAX);
+		if (!p)
+			return -ENOMEM;
+		outq_commit(q, (size_t)(put_status(p, a->status, reason) - p));
+		err = outq_copy(q, a->head.p, a->head.len);
+		if (!err)
+			err = outq_copy(q, "\r\n", 2);
+	}
+	return err;
+}
+
 int h1_put_answer(struct req *r, struct answer *a, const struct date *date, struct outq *q)
 {
 	u32 flags = a->flags; /* the answer may be freed with its bytes */
 	int err = 0;
 
+	a->flags &= ~(u32)ANSWER_HIJACK; /* the caller has taken it */
+	if (flags & ANSWER_INFORM) {
+		err = put_interim(r, a, q);
+		answer_drop(a);
+		return err;
+	}
 	if (flags & ANSWER_HEAD)
-		err = put_head(r, a, date, q);
+		err = put_head(r, a, date, q, flags & ANSWER_HIJACK);
 	if (err) {
 		answer_drop(a);
 		return err;

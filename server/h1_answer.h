@@ -18,7 +18,4 @@
 int h1_put_answer(struct req *r, struct answer *a, const struct date *date,
 		  struct outq *q) __must_check;
 
-/* Frees what the answer brings, for one that goes nowhere. */
-void answer_drop(struct answer *a);
-
 #endif

@@ -57,6 +57,7 @@ static void take_head(struct link *l, struct req *r, const struct msg *m, struct
 		h1_give_up(l);
 		return;
 	}
+	h1_of(l)->upgrade = f.upgrade && r->app == REQ_FOR_APP;
 	if (f.chunked || f.length)
 		begin_body(l, r, &f);
 	else

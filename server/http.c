@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/http.h"
 
+#include "server/proto.h"
 #include "server/req.h"
 
 void http_init(struct http *http, const struct limits *limits, struct route_table *routes)
 {
 	*http = (struct http){ .limits = limits, .routes = routes };
 	list_init(&http->submit);
+	list_init(&http->lent);
 	outq_pool_init(&http->out);
 	arena_pool_init(&http->arenas);
 	slab_init(&http->reqs, sizeof(struct req), 32);
@@ -17,6 +19,27 @@ void http_fini(struct http *http)
 	slab_fini(&http->reqs);
 	arena_pool_fini(&http->arenas);
 	outq_pool_fini(&http->out);
+}
+
+u64 http_lent_due_ns(const struct http *http)
+{
+	if (list_empty(&http->lent))
+		return 0;
+	return list_first(&http->lent, struct req, lent_order)->lent_ns + HTTP_LENT_NS;
+}
+
+void http_flush_lent(struct http *http)
+{
+	u64 due;
+
+	while ((due = http_lent_due_ns(http)) && due <= http->now_ns) {
+		struct req *r = list_first(&http->lent, struct req, lent_order);
+		struct link *l = r->link;
+
+		/* It takes the request off the list. */
+		l->proto->due(l, r);
+		http->touch(l);
+	}
 }
 
 /* RFC 9110 section 15 and the IANA registry of status codes. */

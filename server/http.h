@@ -46,6 +46,9 @@ struct http_stats {
 	u64 refused; /* answered by the protocol itself: 4xx and 5xx of its own */
 	u64 status[6]; /* answers sent whole, by class; [0] = cut off */
 	u64 bytes_out;
+	u64 hijacked; /* requests that took their connection */
+	u64 chunked_responses, chunked_writes; /* heads; pieces of their bodies that went out */
+	u64 coalesced_writes; /* pieces of the app that went out together with others */
 };
 
 struct spill_ops;
@@ -67,6 +70,7 @@ struct http {
 	bool has_app;
 	struct list submit; /* requests that wait to be handed over, as they were complete */
 	u32 nr_submit;
+	struct list lent; /* requests with an answer that its producer still fills, oldest first */
 	u32 nr_waiting; /* handed over and not yet begun, as of the last batch */
 	u32 max_waiting; /* more of both: 503 */
 	const struct spill_ops *spill_ops; /* for bodies; NULL without an app */
@@ -80,6 +84,15 @@ struct http {
 
 void http_init(struct http *http, const struct limits *limits, struct route_table *routes);
 void http_fini(struct http *http);
+
+/* How long a small piece of body may wait for others. */
+#define HTTP_LENT_NS NSEC_PER_MSEC
+
+/* Lent answers that are due go to their links. */
+void http_flush_lent(struct http *http);
+
+/* When the next one is due, CLOCK_MONOTONIC; 0 = none. */
+u64 http_lent_due_ns(const struct http *http);
 
 /* "Not Found"; "Unknown" for a status without a registered phrase. */
 struct view http_reason(int status);

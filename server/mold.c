@@ -119,6 +119,7 @@ static struct glue_app app_settings(const struct conf *conf)
 	return (struct glue_app){
 		.rackup = conf->rackup,
 		.environment = conf->environment,
+		.inline_io = conf->nr_threads == 0,
 		.multithread = conf->nr_threads > 1,
 		.multiprocess = conf->nr_workers > 1,
 		.default_port = 80,

@@ -51,6 +51,9 @@ struct proto {
 	 */
 	void (*answer)(struct link *l, struct req *r, struct answer *a);
 
+	/* The answer that a request has on loan is due: it is sealed and goes out. */
+	void (*due)(struct link *l, struct req *r);
+
 	/* Output has drained below limits->max_out_bytes. */
 	void (*output)(struct link *l);
 
@@ -66,6 +69,7 @@ enum link_flag {
 	LINK_CLOSE = 1 << 1, /* close once the output queue is empty */
 	LINK_LINGER = 1 << 2, /* ... but first let the peer finish, or it loses our answer */
 	LINK_EOF = 1 << 3, /* the peer has finished */
+	LINK_DETACH = 1 << 4, /* give the connection to l->hijack once the output queue is empty */
 };
 
 #define LINK_STATE_LEN 160u
@@ -78,6 +82,7 @@ struct link {
 	u32 idx, gen; /* names the connection */
 	struct outq out;
 	struct peer peer;
+	struct hijack *hijack; /* LINK_DETACH */
 	_Alignas(16) char state[LINK_STATE_LEN];
 };
 
@@ -89,6 +94,7 @@ static inline void link_open(struct link *l, const struct proto *proto, struct h
 	l->deadline_ns = 0;
 	l->idx = l->gen = 0;
 	l->peer.known = false;
+	l->hijack = NULL;
 	outq_init(&l->out, &http->out);
 	proto->open(l);
 }
@@ -100,10 +106,7 @@ static inline const struct peer *link_peer(struct link *l)
 	return &l->peer;
 }
 
-static inline void link_close(struct link *l)
-{
-	l->proto->close(l);
-	outq_drop(&l->out);
-}
+/* Who still waits for the connection learns that it is gone. */
+void link_close(struct link *l);
 
 #endif

@@ -16,6 +16,7 @@ struct req *req_new(struct http *http, struct link *link)
 	r->link = link;
 	list_init(&r->order);
 	list_init(&r->submit);
+	list_init(&r->lent_order);
 	outq_init(&r->out, &http->out);
 	arena_init(&r->arena, &http->arenas);
 	r->times[REQ_T_START] = http->now_ns;
@@ -36,12 +37,53 @@ static void req_free(struct req *r)
 	slab_free(&http->reqs, r);
 }
 
+void req_lend(struct req *r, struct answer *a)
+{
+	r->lent = a;
+	r->lent_ns = r->http->now_ns;
+	list_add_tail(&r->lent_order, &r->http->lent);
+}
+
+struct answer *req_take_lent(struct req *r)
+{
+	struct answer *a = r->lent;
+
+	if (!a)
+		return NULL;
+	r->lent = NULL;
+	list_del(&r->lent_order);
+	answer_seal(a);
+	return a;
+}
+
+/*
+ * The app wants to know how it ended: its job goes there once more. The req
+ * lives until that comes back.
+ */
+static void tell_app(struct req *r, bool sent)
+{
+	struct job *j = &r->job;
+
+	j->kind = JOB_SENT;
+	j->sent = sent || r->hijacked;
+	j->unsent = 0;
+	__atomic_store_n(&j->gone, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&j->state, JOB_QUEUED, __ATOMIC_RELAXED);
+	r->link = NULL;
+	list_del(&r->order);
+	r->app = REQ_FOR_APP;
+	list_add_tail(&r->submit, &r->http->submit);
+	r->http->nr_submit++;
+}
+
 static void req_done(struct mark *m, bool sent)
 {
 	struct req *r = container_of(m, struct req, mark);
 	struct http *http = r->http;
 
-	if (sent) {
+	if (r->hijacked) {
+		http->stats.hijacked++;
+	} else if (sent) {
 		r->times[REQ_T_SENT] = http->now_ns;
 		http->stats.status[min(r->status / 100, 5)]++;
 		http->stats.bytes_out += r->bytes_out;
@@ -50,7 +92,10 @@ static void req_done(struct mark *m, bool sent)
 	}
 	if (http->done)
 		http->done(http, r);
-	req_free(r);
+	if (r->has_job && r->job.token)
+		tell_app(r, sent);
+	else
+		req_free(r);
 }
 
 void req_finish(struct req *r, struct outq *q)
@@ -63,9 +108,16 @@ void req_finish(struct req *r, struct outq *q)
 void req_abort(struct req *r)
 {
 	if (r->app == REQ_WITH_APP) {
+		struct answer *lent = req_take_lent(r);
+
 		list_del(&r->order);
 		r->link = NULL;
 		outq_drop(&r->out);
+		if (lent)
+			answer_drop(lent);
+		if (r->hijack)
+			hijack_done(r->hijack, -1, NULL, 0);
+		r->hijack = NULL;
 		/* Not yet claimed: it comes back dropped. Else the app hears that nobody waits. */
 		if (!job_cancel(&r->job))
 			job_wake_producer(&r->job);
@@ -86,7 +138,10 @@ void req_abort(struct req *r)
 void req_returned(struct req *r)
 {
 	r->app = REQ_NOT_FOR_APP;
-	req_done(&r->mark, false);
+	if (r->job.kind == JOB_SENT)
+		req_free(r);
+	else
+		req_done(&r->mark, false);
 }
 
 /* Where a view into @head lies in its copy at @copy. */
@@ -127,6 +182,7 @@ int req_make_job(struct req *r, const struct msg *m, struct view head, const str
 	j->body_fd = -1;
 	j->start_ns = r->times[REQ_T_START];
 	r->app = REQ_FOR_APP;
+	r->has_job = true;
 	return 0;
 }
 

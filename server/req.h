@@ -60,10 +60,16 @@ struct req {
 	bool last; /* the connection ends with this answer */
 	bool head_sent; /* the answer's head is in the queue */
 	bool chunked_out; /* its body goes out chunked */
+	bool has_job; /* job is filled */
+	bool hijacked; /* the app has taken the connection */
 	bool body_done; /* the request's body is complete, its file is still being written */
 	enum req_app app;
 	struct view method_name, target; /* in the arena, if http->keep_views or for the app */
 	struct list submit; /* among those that wait to be handed to the app */
+	struct answer *lent; /* its producer still fills it; NULL = none */
+	u64 lent_ns; /* since when */
+	struct list lent_order; /* in http->lent */
+	struct hijack *hijack; /* wants the connection when it is first; NULL = does not */
 	struct body body;
 	struct job job; /* last: filled only for the app */
 };
@@ -86,6 +92,12 @@ void req_finish(struct req *r, struct outq *q);
  * stays until req_returned(); every other one is freed here.
  */
 void req_abort(struct req *r);
+
+/* An answer that its producer still fills: kept until it is due or the next one comes. */
+void req_lend(struct req *r, struct answer *a);
+
+/* Sealed; NULL when there is none. */
+struct answer *req_take_lent(struct req *r);
 
 /* The app has given the job of a req back whose link is gone: frees it. */
 void req_returned(struct req *r);

@@ -436,9 +436,26 @@ static void submit_jobs(struct worker *w)
 	}
 }
 
+/* What the app had hijacked and gives back is served like what was just accepted. */
+static void take_returned(struct worker *w)
+{
+	struct app_return *ret = app_take_returned(&w->app), *next;
+
+	for (; ret; ret = next) {
+		next = ret->next;
+		if (conn_open_with(&w->conns, ret->fd, &h1_proto, ret->bytes, ret->len))
+			log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
+				    w->id);
+		free(ret);
+	}
+}
+
 /* Jobs out, answers in, until both lie still. Inline, each round runs handlers. */
 static void exchange(struct worker *w)
 {
+	take_returned(w);
+	http_flush_lent(&w->http);
+	conns_flush(&w->conns);
 	for (;;) {
 		bool any = reap_answers(w);
 
@@ -522,11 +539,13 @@ static int init(struct worker *w, const struct worker_params *params)
 static s64 time_to_wait(const struct worker *w)
 {
 	s64 ms = wheel_next(&w->wheel);
-	u64 at;
+	u64 at = ms < 0 ? UINT64_MAX : (w->wheel.now_ms + (u64)ms) * NSEC_PER_MSEC;
+	u64 due = http_lent_due_ns(&w->http);
 
-	if (ms < 0)
+	if (due)
+		at = min(at, due);
+	if (at == UINT64_MAX)
 		return -1;
-	at = (w->wheel.now_ms + (u64)ms) * NSEC_PER_MSEC;
 	return at > w->http.now_ns ? (s64)(at - w->http.now_ns) : 0;
 }
 
@@ -564,7 +583,8 @@ static bool finished(const struct worker *w)
 		if (w->listeners[i].open)
 			return false;
 	/* Handlers whose clients are gone may end, too, while there is time. */
-	return w->state == WORKER_STOPPING || (!w->log_io.inflight && !w->nr_with_app);
+	return w->state == WORKER_STOPPING ||
+	       (!w->log_io.inflight && !w->nr_with_app && list_empty(&w->http.submit));
 }
 
 static int serve(struct worker *w)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,6 +28,8 @@ struct asked {
 	size_t answers_len, body_room;
 	u32 nr_answers;
 	bool used, stalled;
+	struct answer *lent; /* its producer still fills it */
+	u64 lent_ns;
 	struct answer *waiting[MAX_STALLED];
 	u32 nr_waiting;
 };
@@ -56,14 +59,17 @@ static u64 now_ns(void)
 	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
 }
 
+#define LOAN_NS NSEC_PER_MSEC
+
 /* --- answers --- */
 
 static const struct {
 	u32 flag;
 	const char *name;
 } flag_names[] = {
-	{ ANSWER_HEAD, "HEAD" }, { ANSWER_DATA, "DATA" },   { ANSWER_FILE, "FILE" },
-	{ ANSWER_END, "END" },   { ANSWER_ABORT, "ABORT" }, { ANSWER_DROPPED, "DROPPED" },
+	{ ANSWER_HEAD, "HEAD" },     { ANSWER_DATA, "DATA" },     { ANSWER_FILE, "FILE" },
+	{ ANSWER_END, "END" },       { ANSWER_ABORT, "ABORT" },   { ANSWER_DROPPED, "DROPPED" },
+	{ ANSWER_INFORM, "INFORM" }, { ANSWER_HIJACK, "HIJACK" },
 };
 
 static void note_answer(struct asked *q, u32 flags)
@@ -121,12 +127,29 @@ static void put(struct answer *a)
 		a->hold.put(&a->hold);
 }
 
-static void take_answer(struct answer *a)
+/* The app has a socket of its own, the test the other end. */
+static void give_hijack(struct asked *q, struct hijack *h)
+{
+	int pair[2];
+
+	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair));
+	q->got.hijack_fd = pair[0];
+	hijack_done(h, pair[1], "rest", 4);
+}
+
+static void take_whole(struct answer *a)
 {
 	struct asked *q = container_of(a->job, struct asked, job);
 
-	EXPECT_TRUE(job_claimed(a->job) || a->flags == ANSWER_DROPPED);
 	note_answer(q, a->flags);
+	q->got.pieces += a->flags & ANSWER_DATA ? a->pieces : 0;
+	if (a->flags & ANSWER_HIJACK)
+		give_hijack(q, a->hijack);
+	a->flags &= ~(u32)ANSWER_HIJACK;
+	if (a->flags & ANSWER_INFORM) {
+		free(q->got.informed);
+		q->got.informed = strndup(a->head.p, a->head.len);
+	}
 	if (a->flags & ANSWER_HEAD)
 		take_head(q, a);
 	if (a->flags & ANSWER_DATA)
@@ -142,6 +165,44 @@ static void take_answer(struct answer *a)
 		q->waiting[q->nr_waiting++] = a;
 	else
 		put(a);
+}
+
+/* What a loop does with a loan: the next answer ends it, or time does. */
+static void end_loan(struct asked *q)
+{
+	struct answer *a = q->lent;
+
+	q->lent = NULL;
+	if (!a)
+		return;
+	answer_seal(a);
+	take_whole(a);
+}
+
+static void take_answer(struct answer *a)
+{
+	struct asked *q = container_of(a->job, struct asked, job);
+
+	EXPECT_TRUE(job_claimed(a->job) || a->flags == ANSWER_DROPPED);
+	end_loan(q);
+	if (a->fill) {
+		q->lent = a;
+		q->lent_ns = now_ns();
+	} else {
+		take_whole(a);
+	}
+}
+
+static void end_loans(void)
+{
+	u64 now = now_ns();
+
+	for (u32 i = 0; i < MAX_ASKED; i++) {
+		struct asked *q = bed.asked[i];
+
+		if (q && q->lent && now - q->lent_ns >= LOAN_NS)
+			end_loan(q);
+	}
 }
 
 static void reap(void)
@@ -169,11 +230,12 @@ static void turn(void)
 	u64 nr;
 
 	if (look)
-		poll(&p, 1, look < 0 || look > 100 * (s64)NSEC_PER_MSEC ? 100 : 1);
+		poll(&p, 1, 1);
 	if (p.revents && read(bed.wake_fd, &nr, sizeof(nr)) < 0)
 		abort();
 	app_after_wait(bed.app);
 	reap();
+	end_loans();
 }
 
 /* --- requests --- */
@@ -250,6 +312,7 @@ static void forget(struct asked *q)
 {
 	free(q->text);
 	free(q->got.head);
+	free(q->got.informed);
 	free(q->got.body);
 	free(q->job.room);
 	free((char *)q->job.body);
@@ -318,6 +381,22 @@ const struct got *bed_wait(struct asked *a)
 		add_body(a, NULL, 0);
 	a->used = false;
 	return &a->got;
+}
+
+void bed_tell_sent(struct asked *a, bool sent)
+{
+	struct job *j = &a->job;
+
+	a->used = true;
+	a->got.nr_last = 0;
+	j->kind = JOB_SENT;
+	j->sent = sent;
+	j->state = JOB_QUEUED;
+	EXPECT_EQ(app_submit(bed.app, &j, 1, now_ns()), 1);
+	reap();
+	if (!bed_wait_answers(a, UINT32_MAX))
+		EXPECT_STREQ("no last answer", a->got.answers);
+	a->used = false;
 }
 
 const struct got *bed_ask(const struct request *rq)
@@ -438,6 +517,7 @@ static int load_app(const struct bed_setup *setup)
 	struct glue_app settings = {
 		.rackup = path,
 		.environment = setup->lint ? "development" : "production",
+		.inline_io = setup->nr_threads == 0,
 		.multithread = setup->nr_threads > 1,
 		.default_port = 80,
 	};

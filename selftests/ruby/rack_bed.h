@@ -45,6 +45,9 @@ struct got {
 	s64 content_length;
 	char *head, *body; /* NUL behind them; the body of a file is read from it */
 	size_t body_len;
+	char *informed; /* the lines of the last interim answer; NULL = none came */
+	int hijack_fd; /* the client's end, non-blocking, to be closed by the test; 0 = not hijacked */
+	u32 pieces; /* of the app's that the body came of */
 	u64 claimed_ns, answered_ns;
 };
 
@@ -56,6 +59,9 @@ const struct got *bed_get(const char *target);
 struct asked *bed_submit(const struct request *rq);
 const struct got *bed_wait(struct asked *a);
 struct job *bed_job(struct asked *a);
+
+/* After bed_wait(): the answer has left, or never will; until the app has heard of it. */
+void bed_tell_sent(struct asked *a, bool sent);
 
 /* Takes answers until @a has @nr of them, or its last; false after 20 s. */
 bool bed_wait_answers(struct asked *a, u32 nr);
