@@ -61,6 +61,8 @@ module Lab
 
   # What a check may use: the server under test and the client that counts per connection.
   class GateKit
+    attr_reader :load_cpu
+
     def initialize(build:, server_cpu:, load_cpu:)
       @build = build
       @server_cpu = server_cpu
@@ -90,6 +92,11 @@ module Lab
         io.close_write
         return [value, held, JSON.parse(first_line(io, 30))]
       end
+    end
+
+    # A program of bench/ by its path.
+    def program(name)
+      File.join(@build, "bench", name)
     end
 
     # wrk's own figures, with a script of its own.

@@ -91,7 +91,7 @@ module Lab
   end
 
   # Servers of Rack apps all run the same ones: bench/apps/RESOURCE.ru.
-  RACK = %i[hello json slow1 waits mixed].to_h { |r| [r, '/'] }.freeze
+  RACK = %i[hello json slow1 waits mixed streams].to_h { |r| [r, '/'] }.freeze
 
   # What a peer's command block may use: its port, its program, a folder of its own, what is asked for.
   Site = Struct.new(:port, :program, :dir, :resource, :extra, keyword_init: true) do
