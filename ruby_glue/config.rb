@@ -42,6 +42,7 @@ module Hyperion
       PLAIN = %i[
         workers threads environment rackup preload pidfile io_uring max_header_bytes max_body_bytes max_pending
         max_connections max_request_read_seconds read_timeout idle_keepalive graceful_timeout
+        max_in_flight_per_conn max_request_seconds
       ].to_h { |name| [name, name.to_s] }.merge(thread_count: "threads").freeze
 
       LOGGING = { level: "log_level", format: "log_format", requests: "log_requests" }.freeze
@@ -55,7 +56,7 @@ module Hyperion
       }.freeze
 
       # What this version does not have yet. Without these it serves all the same...
-      LATER = %i[max_in_flight_per_conn async_io preload_static yjit].freeze
+      LATER = %i[async_io preload_static yjit].freeze
       LATER_BLOCKS = {
         h2: %i[max_concurrent_streams initial_window_size max_frame_size max_header_list_size max_total_streams],
         websocket: %i[permessage_deflate origin_allow_list max_message_bytes],

@@ -210,6 +210,8 @@ int conf_read(struct conf *conf, const struct conf_settings *settings, int argc,
 	conf->layer = CONF_ENV;
 	read_environment(conf);
 	conf->layer = CONF_DEFAULT;
+	if (conf->limits.max_in_flight == MAX_IN_FLIGHT_AUTO)
+		conf->limits.max_in_flight = max(conf->nr_threads / 4, 1u);
 	if (!conf->nr_binds && option_find("port")->set(conf, "9292", &why))
 		return -EINVAL;
 	return action;

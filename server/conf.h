@@ -16,6 +16,7 @@
 #define MAX_WORKERS 256u
 #define MAX_CONSTANTS 64u
 #define CONF_TEXT_LEN 256u
+#define MAX_IN_FLIGHT_AUTO UINT32_MAX /* while settings are read: follows the threads */
 
 enum io_uring_mode { IO_URING_AUTO, IO_URING_ON, IO_URING_OFF };
 enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };

@@ -3,11 +3,14 @@
 
 #include "server/h1_answer.h"
 #include "server/h1_state.h"
+#include "server/log.h"
 #include "server/plain.h"
 #include "server/route.h"
 
 /* How long a client that has shut its side down may wait for a thread of the app. */
 #define HALF_CLOSED_MS 1000
+
+#define TARGET_SHOWN 200u /* bytes of a request's target in a line of the log */
 
 static u64 after_ms(const struct link *l, u32 ms)
 {
@@ -45,6 +48,40 @@ static bool crowded(struct link *l)
 	return outq_len(&l->out) >= limits->max_out_bytes;
 }
 
+/* How long the client may take over a request from its first byte. */
+static u32 max_read_ms(const struct limits *limits)
+{
+	return limits->max_request_ms ? min(limits->max_request_read_ms, limits->max_request_ms)
+				      : limits->max_request_read_ms;
+}
+
+/*
+ * The request that waits longest for the end of its answer: the first in order,
+ * since answered ones leave it from there. NULL when it is still being read.
+ */
+static struct req *longest_waiting(struct link *l)
+{
+	struct h1 *h = h1_of(l);
+	struct req *r;
+
+	if (list_empty(&h->order) || l->flags & LINK_DETACH)
+		return NULL;
+	r = list_first(&h->order, struct req, order);
+	return h->phase == H1_BODY && r == h->req ? NULL : r;
+}
+
+/* max_request_ms of the answer that is due first. */
+static void limit_answer(struct link *l)
+{
+	struct req *r = longest_waiting(l);
+	u64 at;
+
+	if (!r)
+		return;
+	at = r->times[REQ_T_START] + l->http->limits->max_request_ms * NSEC_PER_MSEC;
+	l->deadline_ns = l->deadline_ns ? min(l->deadline_ns, at) : at;
+}
+
 /* After every event: until when does this link wait, and for more input at all? */
 static void settle(struct link *l)
 {
@@ -55,9 +92,9 @@ static void settle(struct link *l)
 	switch (h->phase) {
 	case H1_HEAD:
 		if (h->start_ns)
-			l->deadline_ns = h->start_ns +
-					 min(limits->read_timeout_ms, limits->max_request_read_ms) *
-						 NSEC_PER_MSEC;
+			l->deadline_ns =
+				h->start_ns +
+				min(limits->read_timeout_ms, max_read_ms(limits)) * NSEC_PER_MSEC;
 		else if (list_empty(&h->order))
 			l->deadline_ns = after_ms(l, limits->idle_keepalive_ms);
 		else
@@ -66,7 +103,7 @@ static void settle(struct link *l)
 	case H1_BODY:
 		l->deadline_ns =
 			min(after_ms(l, limits->read_timeout_ms),
-			    h->req->times[REQ_T_START] + limits->max_request_read_ms * NSEC_PER_MSEC);
+			    h->req->times[REQ_T_START] + max_read_ms(limits) * NSEC_PER_MSEC);
 		break;
 	case H1_DONE:
 		l->deadline_ns = 0;
@@ -76,6 +113,8 @@ static void settle(struct link *l)
 			l->deadline_ns = after_ms(l, HALF_CLOSED_MS);
 		break;
 	}
+	if (unlikely(limits->max_request_ms))
+		limit_answer(l);
 	if (l->flags & LINK_DETACH) {
 		l->flags &= ~(u32)LINK_CLOSE;
 		l->deadline_ns = 0;
@@ -206,16 +245,37 @@ void h1_refuse(struct link *l, struct req *r, int status, const char *why)
 	answer_plain(l, r, status, why);
 }
 
+/* Requests of this connection that the app has, or is about to get. At most max_pipelined. */
+static u32 nr_in_flight(struct link *l)
+{
+	const struct list *order = &h1_of(l)->order;
+	u32 nr = 0;
+
+	for (const struct list *pos = order->next; pos != order; pos = pos->next) {
+		const struct req *r = list_entry(pos, struct req, order);
+
+		nr += r->app == REQ_WITH_APP || !list_empty(&r->submit);
+	}
+	return nr;
+}
+
 /* The body is complete and, if it went to a file, written. */
 static void submit(struct link *l, struct req *r)
 {
-	const struct http *http = l->http;
+	struct http *http = l->http;
 	const struct peer *peer;
 	struct job *j = &r->job;
 
 	if (unlikely(http->nr_submit + http->nr_waiting >= http->max_waiting)) {
+		http->stats.pending_rejections++;
 		r->app = REQ_NOT_FOR_APP;
 		answer_plain(l, r, 503, "too many requests wait for the application");
+		return;
+	}
+	if (unlikely(http->limits->max_in_flight && nr_in_flight(l) >= http->limits->max_in_flight)) {
+		http->stats.per_conn_rejections++;
+		r->app = REQ_NOT_FOR_APP;
+		answer_plain(l, r, 503, "too many requests of this connection are being answered");
 		return;
 	}
 	peer = link_peer(l);
@@ -325,6 +385,14 @@ static void h1_eof(struct link *l)
 	settle(l);
 }
 
+/* A body cut short and a closed connection are how the client sees it. */
+static void cut_answer(struct link *l, struct req *r, struct outq *q)
+{
+	r->last = true;
+	h1_of(l)->phase = H1_DONE;
+	finish(l, r, q, q->queued);
+}
+
 /*
  * The client has shut its side down and waits for answers: most likely it is
  * gone. What runs may end, what still queues is given up.
@@ -347,11 +415,51 @@ static void give_up_queued(struct link *l)
 	}
 }
 
+static void end_overtime(struct link *l, struct req *r)
+{
+	struct outq *q = h1_answer_queue(l, r);
+
+	l->http->stats.overtime++;
+	log_limited(
+		LOG_LEVEL_WARN,
+		"http: the app took longer than max_request_seconds, %s method=%.*s target=%.*s",
+		r->head_sent ? "its answer is cut" : "answered 503", (int)r->method_name.len,
+		r->method_name.p, (int)min(r->target.len, TARGET_SHOWN), r->target.p);
+	req_forsake(r);
+	close_if_draining(l, r);
+	if (r->head_sent)
+		cut_answer(l, r, q);
+	else
+		answer_plain(l, r, 503, "the application did not answer in time");
+}
+
+/* The app goes on with what it has begun, but not for this client. */
+static bool any_overtime(struct link *l)
+{
+	u64 max_ns = l->http->limits->max_request_ms * NSEC_PER_MSEC;
+	bool any = false;
+	struct req *r;
+
+	while (max_ns && (r = longest_waiting(l)) &&
+	       r->times[REQ_T_START] + max_ns <= l->http->now_ns) {
+		any = true;
+		end_overtime(l, r);
+	}
+	return any;
+}
+
 static void h1_timeout(struct link *l)
 {
 	struct h1 *h = h1_of(l);
 	struct req *r;
 
+	if (any_overtime(l)) {
+		settle(l);
+		/* What else is due has its turn next. */
+		if (l->deadline_ns)
+			l->deadline_ns = max(l->deadline_ns, after_ms(l, 1));
+		return;
+	}
 	if (h->phase == H1_DONE) {
 		give_up_queued(l);
 	} else if (h->phase == H1_BODY) {
@@ -376,10 +484,7 @@ static void abort_answer(struct link *l, struct req *r)
 		answer_plain(l, r, 500, NULL);
 		return;
 	}
-	/* A body cut short and a closed connection are how the client sees it. */
-	r->last = true;
-	h1_of(l)->phase = H1_DONE;
-	finish(l, r, q, q->queued);
+	cut_answer(l, r, q);
 }
 
 /* With a head: that goes out before. */

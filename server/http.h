@@ -27,6 +27,8 @@ struct limits {
 	u32 send_timeout_ms; /* a client that takes nothing: cut */
 	u32 max_pipelined; /* requests of one connection not yet answered */
 	u32 max_out_bytes; /* queued output above which no more input is taken */
+	u32 max_in_flight; /* requests of one connection that are with the app; more: 503. 0 = any */
+	u32 max_request_ms; /* from the first byte until the answer is complete: 503. 0 = any */
 };
 
 #define LIMITS_DEFAULT                                                                             \
@@ -49,6 +51,9 @@ struct http_stats {
 	u64 hijacked; /* requests that took their connection */
 	u64 chunked_responses, chunked_writes; /* heads; pieces of their bodies that went out */
 	u64 coalesced_writes; /* pieces of the app that went out together with others */
+	u64 pending_rejections; /* 503: too many waited for the app */
+	u64 per_conn_rejections; /* 503: too many of one connection were with the app */
+	u64 overtime; /* 503, or cut: the app did not answer within max_request_ms */
 };
 
 struct spill_ops;

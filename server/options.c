@@ -173,6 +173,30 @@ static int set_max_pending(struct conf *conf, const char *value, const char **wh
 	return set_u32(&conf->max_pending, value, 1, 1000000, 1);
 }
 
+static int set_max_in_flight(struct conf *conf, const char *value, const char **why)
+{
+	u32 *nr = &conf->limits.max_in_flight;
+
+	*why = "a number from 1 to 1000, auto (a quarter of the threads) or off";
+	if (strcmp(value, "off") == 0)
+		*nr = 0;
+	else if (strcmp(value, "auto") == 0)
+		*nr = MAX_IN_FLIGHT_AUTO;
+	else
+		return set_u32(nr, value, 1, 1000, 1);
+	return 0;
+}
+
+static int set_max_request(struct conf *conf, const char *value, const char **why)
+{
+	*why = "seconds, from 1 to 86400, or off";
+	if (strcmp(value, "off") == 0) {
+		conf->limits.max_request_ms = 0;
+		return 0;
+	}
+	return set_u32(&conf->limits.max_request_ms, value, 1, 86400, MSEC_PER_SEC);
+}
+
 static int set_constant(struct conf *conf, const char *value, const char **why)
 {
 	const char *eq = strchr(value, '=');
@@ -295,6 +319,12 @@ const struct option_desc options[] = {
 	{ "group", 0, "NAME", NULL, "... and this group (the user's)", set_group },
 	{ "max-pending", 0, "N", NULL, "requests per worker that wait for a Ruby thread (4096)",
 	  set_max_pending },
+	{ "max-in-flight-per-conn", 0, "N", "HYPERION_MAX_IN_FLIGHT_PER_CONN",
+	  "requests of one connection at the app at a time, more get 503; auto: threads / 4 (off)",
+	  set_max_in_flight },
+	{ "max-request-seconds", 0, "S", NULL,
+	  "seconds until the app has answered, else 503, or cut within the answer (off)",
+	  set_max_request },
 	{ "constant", 0, "PATH=TEXT", NULL, "answer GET PATH with TEXT (repeatable)", set_constant },
 	{ "io-uring", 0, "MODE", "HYPERION_IO_URING",
 	  "auto, on (refuse to start without) or off (epoll) (auto)", set_io_uring },
@@ -355,9 +385,8 @@ void options_print_help(void)
 	}
 	printf("\nSignals: TERM, INT stop when all requests are answered; QUIT stops at once;\n"
 	       "TTIN, TTOU one worker more or less.\n"
-	       "Environment (goes before the command line):");
+	       "Environment (goes before the command line):\n");
 	for (size_t i = 0; i < nr_options; i++)
 		if (options[i].env)
-			printf(" %s", options[i].env);
-	printf("\n");
+			printf("  %s\n", options[i].env);
 }

@@ -76,6 +76,15 @@ static void tell_app(struct req *r, bool sent)
 	r->http->nr_submit++;
 }
 
+/* Its answer is over and its job is back. */
+static void conclude(struct req *r, bool sent)
+{
+	if (r->has_job && r->job.token)
+		tell_app(r, sent);
+	else
+		req_free(r);
+}
+
 static void req_done(struct mark *m, bool sent)
 {
 	struct req *r = container_of(m, struct req, mark);
@@ -92,10 +101,9 @@ static void req_done(struct mark *m, bool sent)
 	}
 	if (http->done)
 		http->done(http, r);
-	if (r->has_job && r->job.token)
-		tell_app(r, sent);
-	else
-		req_free(r);
+	r->ended = true;
+	if (r->app != REQ_WITH_APP)
+		conclude(r, sent && !r->forsaken);
 }
 
 void req_finish(struct req *r, struct outq *q)
@@ -105,22 +113,46 @@ void req_finish(struct req *r, struct outq *q)
 	outq_mark(q, &r->mark, req_done);
 }
 
+/* The app's answers have no way back any more. */
+static void withdraw(struct req *r)
+{
+	struct answer *lent = req_take_lent(r);
+
+	r->link = NULL;
+	if (lent)
+		answer_drop(lent);
+	if (r->hijack)
+		hijack_done(r->hijack, -1, NULL, 0);
+	r->hijack = NULL;
+	/* Not yet claimed: it comes back dropped. Else the app hears that nobody waits. */
+	if (!job_cancel(&r->job))
+		job_wake_producer(&r->job);
+}
+
+void req_forsake(struct req *r)
+{
+	if (r->app == REQ_WITH_APP) {
+		r->forsaken = true;
+		withdraw(r);
+		return;
+	}
+	/* It has not got there: it still waited for its turn, or for its body's file. */
+	if (!list_empty(&r->submit))
+		r->http->nr_submit--;
+	list_del(&r->submit);
+	r->app = REQ_NOT_FOR_APP;
+	r->body_done = false;
+}
+
 void req_abort(struct req *r)
 {
 	if (r->app == REQ_WITH_APP) {
-		struct answer *lent = req_take_lent(r);
-
 		list_del(&r->order);
-		r->link = NULL;
+		if (!r->forsaken)
+			withdraw(r);
+		else if (!r->answered)
+			r->forsaken = false; /* no memory for that: there is nothing to wait for */
 		outq_drop(&r->out);
-		if (lent)
-			answer_drop(lent);
-		if (r->hijack)
-			hijack_done(r->hijack, -1, NULL, 0);
-		r->hijack = NULL;
-		/* Not yet claimed: it comes back dropped. Else the app hears that nobody waits. */
-		if (!job_cancel(&r->job))
-			job_wake_producer(&r->job);
 		return;
 	}
 	if (r->answered) {
@@ -140,8 +172,10 @@ void req_returned(struct req *r)
 	r->app = REQ_NOT_FOR_APP;
 	if (r->job.kind == JOB_SENT)
 		req_free(r);
-	else
+	else if (!r->forsaken)
 		req_done(&r->mark, false);
+	else if (r->ended)
+		conclude(r, false);
 }
 
 /* Where a view into @head lies in its copy at @copy. */

@@ -62,6 +62,8 @@ struct req {
 	bool chunked_out; /* its body goes out chunked */
 	bool has_job; /* job is filled */
 	bool hijacked; /* the app has taken the connection */
+	bool forsaken; /* answered in the app's place, which still has the job */
+	bool ended; /* forsaken, and its answer has left or was cut */
 	bool body_done; /* the request's body is complete, its file is still being written */
 	enum req_app app;
 	struct view method_name, target; /* in the arena, if http->keep_views or for the app */
@@ -98,6 +100,12 @@ void req_lend(struct req *r, struct answer *a);
 
 /* Sealed; NULL when there is none. */
 struct answer *req_take_lent(struct req *r);
+
+/*
+ * The protocol answers in the app's place. What the app still says goes nowhere;
+ * the req is freed when its answer is over and the job is back, whichever is last.
+ */
+void req_forsake(struct req *r);
 
 /* The app has given the job of a req back whose link is gone: frees it. */
 void req_returned(struct req *r);

@@ -609,6 +609,17 @@ static int serve(struct worker *w)
 	return 0;
 }
 
+static void say_stats(const struct worker *w)
+{
+	const struct http_stats *s = &w->http.stats;
+
+	log_debug("worker: served worker=%u requests=%llu refused=%llu cut=%llu "
+		  "pending_rejections=%llu per_conn_rejections=%llu overtime=%llu",
+		  w->id, (unsigned long long)s->requests, (unsigned long long)s->refused,
+		  (unsigned long long)s->status[0], (unsigned long long)s->pending_rejections,
+		  (unsigned long long)s->per_conn_rejections, (unsigned long long)s->overtime);
+}
+
 static void fini(struct worker *w)
 {
 	/* What is still in flight ends with the ring, before its memory goes. */
@@ -642,6 +653,7 @@ int worker_run(const struct worker_params *params)
 	write_title(w);
 	control_say(params->control_fd, CONTROL_READY, w->id);
 	status = serve(w);
+	say_stats(w);
 	if (w->has_app && params->stopped)
 		params->stopped(params->arg);
 	/* So that a sanitizer sees what is left; with handlers still running it just exits. */

@@ -25,6 +25,8 @@ REFUSED = [
   ["--workers", ["0", "-1", "257", "x", "", "1.5", "99999999999999999999"], /from 1 to 256/],
   ["--threads", ["-1", "257", "x", ""], /number from 0 .*to 256/],
   ["--max-pending", %w[0 -1 x], /number from \d+ to \d+/],
+  ["--max-in-flight-per-conn", ["0", "-1", "1001", "x", "", "AUTO"], /from 1 to 1000, auto .*or off/],
+  ["--max-request-seconds", ["0", "-1", "86401", "1.5", ""], /from 1 to 86400, or off/],
   ["--constant", ["x", "no-slash=text", "", "="], %r{PATH=TEXT}],
   ["--io-uring", ["", "yes", "1", "ON"], /auto, on or off/],
   ["--max-connections", ["0", "-1", "10000001", "x", ""], /from 1 to 10000000/],
@@ -77,7 +79,8 @@ test "the edges of what is allowed" do
   [["--workers", 256], ["--workers", 1], ["--port", 1], ["--port", 65_535], ["--max-connections", 1],
    ["--max-header-bytes", 1024], ["--max-header-bytes", 1_048_576], ["--max-body-bytes", 0],
    ["--max-body-bytes", 2**63 - 1], ["--read-timeout", 1], ["--read-timeout", 86_400], ["--idle-keepalive", 86_400],
-   ["--constant", "/="], ["--io-uring", "off"], ["--bind", "tcp://[::1]:80"], ["--bind", "unix:///run/x"]].each do |words|
+   ["--max-in-flight-per-conn", 1], ["--max-in-flight-per-conn", "auto"], ["--max-in-flight-per-conn", "off"],
+   ["--max-request-seconds", 86_400], ["--max-request-seconds", "off"], ["--constant", "/="], ["--io-uring", "off"], ["--bind", "tcp://[::1]:80"], ["--bind", "unix:///run/x"]].each do |words|
     _, err, status = call("--no-app", "--check", *words)
     assert_equal 0, status, "#{words.inspect}: #{err}"
   end

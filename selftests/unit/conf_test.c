@@ -321,3 +321,31 @@ TEST(connections_follow_the_descriptors)
 		EXPECT_EQ(lim.rlim_cur, cases[i].nofile);
 	}
 }
+
+TEST(in_flight_follows_the_threads)
+{
+	static const struct {
+		const char *threads, *nr;
+		u32 want;
+	} cases[] = {
+		{ "16", "auto", 4 }, { "7", "auto", 1 }, { "3", "auto", 1 },
+		{ "0", "auto", 1 },  { "16", "3", 3 },   { "16", "off", 0 },
+	};
+	struct conf conf;
+
+	alone();
+	ASSERT_EQ(read_words(&conf, NULL, NULL), CONF_RUN);
+	EXPECT_EQ(conf.limits.max_in_flight, 0);
+	EXPECT_EQ(conf.limits.max_request_ms, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		/* Whichever is said first. */
+		ASSERT_EQ(READ(&conf, "--max-in-flight-per-conn", cases[i].nr, "-t", cases[i].threads),
+			  CONF_RUN);
+		EXPECT_EQ(conf.limits.max_in_flight, cases[i].want);
+	}
+	setenv("HYPERION_MAX_IN_FLIGHT_PER_CONN", "2", 1);
+	ASSERT_EQ(READ(&conf, "--max-in-flight-per-conn", "9", "--max-request-seconds", "7"),
+		  CONF_RUN);
+	EXPECT_EQ(conf.limits.max_in_flight, 2);
+	EXPECT_EQ(conf.limits.max_request_ms, 7000);
+}
