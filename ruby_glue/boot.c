@@ -11,6 +11,7 @@
 #include <ruby/encoding.h>
 #include <ruby/thread.h>
 
+#include "ruby_glue/runtime.h"
 #include "server/log.h"
 
 /* Ruby takes some of these for itself; a stop comes over the control socket instead. */
@@ -19,10 +20,18 @@ static const int quiet_signals[] = { SIGINT,  SIGTERM, SIGHUP,  SIGQUIT,
 
 extern const char glue_rb_hyperion[], glue_rb_hyperion_end[];
 extern const char glue_rb_config[], glue_rb_config_end[];
+extern const char glue_rb_request[], glue_rb_request_end[];
+extern const char glue_rb_metrics[], glue_rb_metrics_end[];
+extern const char glue_rb_logger[], glue_rb_logger_end[];
+extern const char glue_rb_runtime[], glue_rb_runtime_end[];
 
 static const struct glue_source sources[] = {
 	{ "hyperion.rb", glue_rb_hyperion, glue_rb_hyperion_end },
 	{ "config.rb", glue_rb_config, glue_rb_config_end },
+	{ "request.rb", glue_rb_request, glue_rb_request_end },
+	{ "metrics.rb", glue_rb_metrics, glue_rb_metrics_end },
+	{ "logger.rb", glue_rb_logger, glue_rb_logger_end },
+	{ "runtime.rb", glue_rb_runtime, glue_rb_runtime_end },
 };
 
 /* There is one Ruby in a process, so there is one of these. */
@@ -195,7 +204,9 @@ static VALUE init_module(VALUE unused)
 	boot.module = rb_define_module_under(hyperion, "Internal");
 	rb_gc_register_mark_object(boot.module);
 	rb_define_singleton_method(boot.module, "warn", internal_warn, 1);
+	rb_define_const(hyperion, "VERSION", rb_obj_freeze(rb_str_new_cstr(HYPERION_VERSION)));
 	glue_init_config(boot.module);
+	glue_init_runtime(boot.module);
 	glue_init_fork(boot.module);
 	/* `require "hyperion"` has happened; the gem of that name is never loaded. */
 	rb_provide("hyperion.rb");

@@ -34,6 +34,7 @@ enum fixed {
 	RACK_MULTITHREAD,
 	RACK_MULTIPROCESS,
 	RACK_RUN_ONCE,
+	HYPERION_DISPATCH_MODE,
 	TEXT_EMPTY,
 	TEXT_HTTP_1_0,
 	TEXT_HTTP_1_1,
@@ -71,6 +72,7 @@ static const char *const fixed_text[NR_FIXED] = {
 	[RACK_MULTITHREAD] = "rack.multithread",
 	[RACK_MULTIPROCESS] = "rack.multiprocess",
 	[RACK_RUN_ONCE] = "rack.run_once",
+	[HYPERION_DISPATCH_MODE] = "hyperion.dispatch_mode",
 	[TEXT_EMPTY] = "",
 	[TEXT_HTTP_1_0] = "HTTP/1.0",
 	[TEXT_HTTP_1_1] = "HTTP/1.1",
@@ -118,6 +120,7 @@ static void set_rack_2(VALUE env, const struct glue_app *settings)
 static VALUE new_template(const struct glue_app *settings)
 {
 	VALUE env = rb_hash_new();
+	ID mode;
 
 	set(env, REQUEST_METHOD, base.methods[METHOD_GET]);
 	set(env, SCRIPT_NAME, base.fixed[TEXT_EMPTY]);
@@ -139,6 +142,9 @@ static VALUE new_template(const struct glue_app *settings)
 		set(env, RACK_HIJACK, glue_hijack_callable());
 	set(env, RACK_EARLY_HINTS, glue_early_hints_callable());
 	set_rack_2(env, settings);
+	/* Named as in the gem. */
+	mode = rb_intern(settings->inline_handlers ? "inline_h1_no_pool" : "threadpool_h1");
+	set(env, HYPERION_DISPATCH_MODE, ID2SYM(mode));
 	return env;
 }
 

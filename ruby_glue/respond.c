@@ -13,6 +13,7 @@
 #include "ruby_glue/input.h"
 #include "ruby_glue/internal.h"
 #include "ruby_glue/reply.h"
+#include "ruby_glue/runtime.h"
 #include "ruby_glue/stream.h"
 
 static struct {
@@ -27,6 +28,8 @@ struct run {
 	struct reply reply; /* until a stream has taken it over */
 	VALUE env, answer, body;
 	VALUE file; /* rack.input that we have opened */
+	VALUE request; /* that observers were told of */
+	VALUE error; /* what the app or its body raised first */
 	bool body_closed;
 	bool stream_failed;
 	bool forked;
@@ -178,6 +181,8 @@ static bool fail(struct run *run)
 		return false;
 	if (!jump && RTEST(rb_obj_is_kind_of(error, rb_eException)))
 		run->reply.error = error;
+	if (NIL_P(run->error) && !jump)
+		run->error = error;
 	log_failure(run, jump ? Qnil : error,
 		    killed ? "the app has killed its thread" : "a jump out of the app");
 	if (run->reply.stream)
@@ -190,14 +195,19 @@ static bool fail(struct run *run)
 
 /* --- the way through --- */
 
+/* What follows may take its time; while jobs are queued, the I/O thread looks for itself. */
+static void flush_answers(const struct run *run)
+{
+	if (!ring_count(&run->reply.app->jobs))
+		app_flush(run->reply.app);
+}
+
 static VALUE close_body(VALUE arg)
 {
 	struct run *run = (struct run *)arg;
 
 	run->body_closed = true;
-	/* It may take its time; while jobs are queued, the I/O thread looks for itself. */
-	if (!ring_count(&run->reply.app->jobs))
-		app_flush(run->reply.app);
+	flush_answers(run);
 	glue_body_close(run->body);
 	return Qnil;
 }
@@ -209,6 +219,15 @@ static VALUE close_file(VALUE arg)
 
 	run->file = 0;
 	glue_input_done(file);
+	return Qnil;
+}
+
+static VALUE tell_observers(VALUE arg)
+{
+	struct run *run = (struct run *)arg;
+
+	flush_answers(run);
+	glue_request_ended(run->request, run->env, run->answer, run->error);
 	return Qnil;
 }
 
@@ -242,6 +261,8 @@ static VALUE pass(VALUE arg)
 	struct reply *r = &run->reply;
 
 	run->env = r->env = glue_env_new(r->job, &run->file);
+	if (unlikely(glue_runtime_watched))
+		run->request = glue_request_started(run->env);
 	run->answer = rb_funcallv(respond.app, respond.id_call, 1, &run->env);
 	check_forked(run);
 	if (run->forked)
@@ -286,6 +307,10 @@ static bool finish(struct run *run)
 		rb_protect(close_body, (VALUE)run, &state);
 		killed |= state && fail(run);
 	}
+	if (unlikely(!NIL_P(run->request)) && !run->forked) {
+		rb_protect(tell_observers, (VALUE)run, &state);
+		killed |= state && fail(run);
+	}
 	if (run->file) {
 		rb_protect(close_file, (VALUE)run, &state);
 		killed |= state && fail(run);
@@ -318,7 +343,14 @@ static enum respond_end tell_sent(struct app *app, struct job *job, u64 *end_ns)
 
 enum respond_end glue_respond(struct app *app, struct job *job, u64 *end_ns)
 {
-	struct run run = { .env = Qnil, .answer = Qnil, .body = Qnil, .body_closed = true };
+	struct run run = {
+		.env = Qnil,
+		.answer = Qnil,
+		.body = Qnil,
+		.request = Qnil,
+		.error = Qnil,
+		.body_closed = true,
+	};
 	struct reply *before;
 	bool killed = false;
 	int state = 0;

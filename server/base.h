@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/types.h>
 
+#define HYPERION_VERSION "0.1.0"
+
 typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;

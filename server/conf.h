@@ -11,7 +11,6 @@
 #include "server/http.h"
 #include "server/listen.h"
 
-#define HYPERION_VERSION "0.1.0"
 #define MAX_BINDS 16u
 #define MAX_WORKERS 256u
 #define MAX_CONSTANTS 64u
