@@ -20,6 +20,7 @@ static const int quiet_signals[] = { SIGINT,  SIGTERM, SIGHUP,  SIGQUIT,
 
 extern const char glue_rb_hyperion[], glue_rb_hyperion_end[];
 extern const char glue_rb_config[], glue_rb_config_end[];
+extern const char glue_rb_error_page[], glue_rb_error_page_end[];
 extern const char glue_rb_request[], glue_rb_request_end[];
 extern const char glue_rb_metrics[], glue_rb_metrics_end[];
 extern const char glue_rb_logger[], glue_rb_logger_end[];
@@ -28,6 +29,7 @@ extern const char glue_rb_runtime[], glue_rb_runtime_end[];
 static const struct glue_source sources[] = {
 	{ "hyperion.rb", glue_rb_hyperion, glue_rb_hyperion_end },
 	{ "config.rb", glue_rb_config, glue_rb_config_end },
+	{ "error_page.rb", glue_rb_error_page, glue_rb_error_page_end },
 	{ "request.rb", glue_rb_request, glue_rb_request_end },
 	{ "metrics.rb", glue_rb_metrics, glue_rb_metrics_end },
 	{ "logger.rb", glue_rb_logger, glue_rb_logger_end },

@@ -21,6 +21,7 @@ module Hyperion
       # Rack 2 answers [app, options], Rack 3 the app.
       def load_app(rackup, environment)
         ENV["RACK_ENV"] = environment
+        @root = File.dirname(File.expand_path(rackup))
         use_gemfile(rackup)
         require_rack
         result = Rack::Builder.parse_file(File.expand_path(rackup))

@@ -6,6 +6,7 @@
 #include "ruby_glue/body.h"
 #include "ruby_glue/env.h"
 #include "ruby_glue/env_key.h"
+#include "ruby_glue/error_page.h"
 #include "ruby_glue/failure.h"
 #include "ruby_glue/finished.h"
 #include "ruby_glue/head.h"
@@ -117,25 +118,33 @@ static void put(struct reply *r, struct view v)
 	r->p += v.len;
 }
 
-static void send_500(struct reply *r)
+/* @page: of glue_error_page(), or nil. */
+static void send_500(struct reply *r, VALUE page)
 {
-	static const struct view type = VIEW("content-type: text/plain\r\n");
-	static const struct view text = VIEW("Internal Server Error");
+	static const struct view name = VIEW("content-type: "), end = VIEW("\r\n");
+	struct view type = VIEW("text/plain"), text = VIEW("Internal Server Error");
 
+	if (!NIL_P(page)) {
+		type = text_of(RARRAY_AREF(page, 0));
+		text = text_of(RARRAY_AREF(page, 1));
+	}
 	reply_reset(r);
 	r->status = 500;
 	r->has_date = false;
 	r->content_length = (s64)text.len;
-	if (reply_need(r, type.len + text.len)) {
+	if (reply_need(r, name.len + type.len + end.len + text.len)) {
 		reply_abort(r);
 		return;
 	}
+	put(r, name);
 	put(r, type);
+	put(r, end);
 	reply_head_done(r);
 	if (r->job->method != METHOD_HEAD)
 		put(r, text);
 	if (reply_send(r, ANSWER_END))
 		reply_abort(r);
+	RB_GC_GUARD(page);
 }
 
 /* A child has our memory but not our threads: what it would send would be sent twice. */
@@ -152,7 +161,7 @@ static void fail_reply(struct reply *r)
 	if (r->head_sent || r->io)
 		reply_abort(r);
 	else
-		send_500(r);
+		send_500(r, glue_error_page(r->env, r->error));
 }
 
 /* What the stream has left to do is done in finish(). */
