@@ -10,6 +10,7 @@
 
 #include <ruby/encoding.h>
 #include <ruby/thread.h>
+#include <ruby/version.h>
 
 #include "ruby_glue/runtime.h"
 #include "server/log.h"
@@ -282,6 +283,11 @@ int glue_boot(int argc, char **argv, const char *rackup)
 	    glue_protect(new_string, (VALUE)rackup, &path) || glue_call(NULL, "boot", 1, &path))
 		return -1;
 	return 0;
+}
+
+const char *glue_ruby_version(void)
+{
+	return ruby_version;
 }
 
 /* --- the app --- */

@@ -24,6 +24,9 @@
  */
 int glue_boot(int argc, char **argv, const char *rackup) __must_check;
 
+/* "3.1.2"; needs no Ruby that runs. */
+const char *glue_ruby_version(void);
+
 /*
  * Evaluates the config file, once. Each setting that belongs to the server
  * comes out by @set as text ("workers", "4"; "bind", "tcp://..."; seconds and

@@ -17,8 +17,7 @@
 #define MAX_CONNECTIONS 10000000ull
 #define RESERVED_FDS 64u /* for everything that is not a connection */
 
-/* The CPUs that we may use: affinity, and the share that a cgroup grants. */
-static u32 cpu_count(void)
+u32 conf_cpu_count(void)
 {
 	u32 n = 1, quota = cgroup_cpu_count();
 	cpu_set_t set;
@@ -50,7 +49,7 @@ static void set_defaults(struct conf *conf)
 	const char *env = getenv("RACK_ENV");
 
 	*conf = (struct conf){
-		.nr_workers = cpu_count(),
+		.nr_workers = conf_cpu_count(),
 		.nr_threads = 5,
 		.max_connections = raise_nofile(),
 		.max_pending = 4096,

@@ -51,6 +51,9 @@ struct conf {
 	u32 nr_constants;
 };
 
+/* The CPUs that we may use: affinity, and the share that a cgroup grants. */
+u32 conf_cpu_count(void);
+
 enum conf_action { CONF_RUN, CONF_CHECK, CONF_EXIT };
 
 /* What a config file says, in its order: "key\0value\0key\0value\0...". */

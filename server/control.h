@@ -17,7 +17,7 @@ enum control_word {
 	/* mold to supervisor */
 	CONTROL_SETTING = 1, /* text: "key\0value\0", once per setting of the config file */
 	CONTROL_SETTLED, /* no more settings follow */
-	CONTROL_LOADED, /* it can fork workers */
+	CONTROL_LOADED, /* it can fork workers; text: the version of its Ruby */
 	CONTROL_FAILED, /* number: the exit status; what is wrong was said */
 	/* supervisor to mold */
 	CONTROL_LOAD, /* load the app if it is to be preloaded */

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -267,6 +268,14 @@ static int fork_worker(struct mold *m, const struct control *c)
 	return 0;
 }
 
+static void say_loaded(const struct mold *m)
+{
+	struct control c = { .word = CONTROL_LOADED };
+
+	c.text_len = (u32)snprintf(c.text, sizeof(c.text), "%s", glue_ruby_version());
+	control_send(m->control_fd, &c);
+}
+
 static int take_orders(struct mold *m)
 {
 	struct glue_app app = app_settings(m->conf);
@@ -279,7 +288,7 @@ static int take_orders(struct mold *m)
 		case CONTROL_LOAD:
 			if (m->conf->preload && glue_load_app(&app))
 				return refuse(m, 1);
-			control_say(m->control_fd, CONTROL_LOADED, 0);
+			say_loaded(m);
 			title_set("mold");
 			break;
 		case CONTROL_FORK:

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "server/holder.h"
 #include "server/listen.h"
 #include "server/log.h"
 #include "server/notify.h"
@@ -61,14 +62,19 @@ static bool is_shared(const struct slots *s, u32 b)
 
 static void listen_failed(const struct bind *b, int err)
 {
+	struct holder holder;
 	const char *hint = "";
+	char who[256];
 
-	if (err == -EADDRINUSE)
-		hint = "; another process listens there, choose another --bind or stop it";
-	else if (err == -EACCES)
+	if (err == -EADDRINUSE) {
+		holder_find(b, &holder);
+		holder_show(&holder, who, sizeof(who));
+		hint = who;
+	} else if (err == -EACCES) {
 		hint = "; ports below 1024 need CAP_NET_BIND_SERVICE, paths write permission";
-	else if (err == -EADDRNOTAVAIL)
+	} else if (err == -EADDRNOTAVAIL) {
 		hint = "; no interface of this host has that address";
+	}
 	log_error("listen: --bind %s: %s%s", b->text, strerror(-err), hint);
 }
 

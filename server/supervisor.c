@@ -106,26 +106,17 @@ int supervisor_listen(struct supervisor *s)
 	return err;
 }
 
-static void say_hello(const struct supervisor *s)
-{
-	const struct conf *conf = s->conf;
-
-	for (u32 b = 0; b < conf->nr_binds; b++)
-		log_info("listening on %s", conf->binds[b].text);
-	log_info("hyperion-bpf %s workers=%u threads=%u loop=%s environment=%s pid=%d",
-		 HYPERION_VERSION, s->nr_wanted, conf->no_app ? 0 : conf->nr_threads,
-		 s->backend == WORKER_URING ? "io_uring" : "epoll", conf->environment, (int)getpid());
-}
-
 void supervisor_serves(struct supervisor *s)
 {
 	s->served = true;
-	say_hello(s);
+	supervisor_warn(s);
+	supervisor_hello(s);
 	notify("READY=1");
 }
 
 void supervisor_checked(struct supervisor *s)
 {
+	supervisor_warn(s);
 	for (u32 b = 0; b < s->conf->nr_binds; b++)
 		printf("bind %s\n", s->conf->binds[b].text);
 	printf("workers %u\nthreads %u\nloop %s\nenvironment %s\nthe settings are right%s\n",
@@ -294,7 +285,8 @@ static int find_app(struct supervisor *s)
 		return runas_find(&s->runas, conf->user, conf->group, "") ? 2 : 0;
 	if (access(conf->rackup, R_OK)) {
 		log_error(
-			"conf: %s: %s; name the rackup file, or use --no-app to serve without one",
+			"conf: %s: %s; name the rackup file, or use --no-app to serve without one: "
+			"hyperion-bpf path/to/config.ru",
 			conf->rackup, strerror(errno));
 		return 1;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/supervisor_state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -77,6 +78,7 @@ void mold_read(struct supervisor *s)
 		case CONTROL_LOADED:
 			m->state = MOLD_READY;
 			m->backoff_ms = 0;
+			snprintf(s->ruby, sizeof(s->ruby), "%.*s", (int)c.text_len, c.text);
 			if (s->action == CONF_CHECK)
 				supervisor_checked(s);
 			break;

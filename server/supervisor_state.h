@@ -49,6 +49,7 @@ struct supervisor {
 	int status; /* to exit with */
 	bool listening, has_pidfile;
 	bool served; /* all workers were ready once */
+	char ruby[32]; /* its version */
 	u32 nr_passed; /* sockets from systemd */
 	u32 nr_wanted;
 	struct mold mold;
@@ -75,6 +76,14 @@ void supervisor_checked(struct supervisor *s);
 
 /* All wanted workers serve, for the first time. */
 void supervisor_serves(struct supervisor *s);
+
+/* --- supervisor_hello.c --- */
+
+/* The banner. */
+void supervisor_hello(const struct supervisor *s);
+
+/* Settings that are allowed and most likely not meant. */
+void supervisor_warn(const struct supervisor *s);
 
 /* --- supervisor_workers.c --- */
 
