@@ -143,7 +143,7 @@ static VALUE new_template(const struct glue_app *settings)
 	set(env, RACK_EARLY_HINTS, glue_early_hints_callable());
 	set_rack_2(env, settings);
 	/* Named as in the gem. */
-	mode = rb_intern(settings->inline_handlers ? "inline_h1_no_pool" : "threadpool_h1");
+	mode = rb_intern(settings->inline_io ? "inline_h1_no_pool" : "threadpool_h1");
 	set(env, HYPERION_DISPATCH_MODE, ID2SYM(mode));
 	return env;
 }

@@ -123,7 +123,6 @@ static struct glue_app app_settings(const struct conf *conf)
 		.inline_io = conf->nr_threads == 0,
 		.multithread = conf->nr_threads > 1,
 		.multiprocess = conf->nr_workers > 1,
-		.inline_handlers = conf->nr_threads == 0,
 		.default_port = 80,
 	};
 }

@@ -519,7 +519,6 @@ static int load_app(const struct bed_setup *setup)
 		.environment = setup->lint ? "development" : "production",
 		.inline_io = setup->nr_threads == 0,
 		.multithread = setup->nr_threads > 1,
-		.inline_handlers = setup->nr_threads == 0,
 		.default_port = 80,
 	};
 	FILE *f;
