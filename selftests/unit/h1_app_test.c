@@ -8,6 +8,7 @@
 #include "selftests/h1_owner.h"
 #include "selftests/h1_rules.h"
 #include "server/h1_answer.h"
+#include "server/log.h"
 #include "server/req.h"
 
 #include <stdio.h>
@@ -44,6 +45,7 @@ struct stage {
 	struct work works[NR_REQUESTS];
 	u32 nr_works;
 	u32 abort_one_in; /* 0 = none */
+	u32 wait_one_in; /* 0 = the clock stands */
 	bool claims; /* at once */
 	char *in;
 	size_t in_len;
@@ -228,6 +230,8 @@ static void play(struct stage *s, enum feeding how, u32 steps)
 	feed_init(&f, how, s->in_len, &s->rng);
 	for (u32 i = 0; i < steps && !o->closed && !has_failed(); i++) {
 		o->stopped = rng_below(&s->rng, 3) == 0;
+		if (s->wait_one_in && rng_below(&s->rng, s->wait_one_in) == 0)
+			owner_wait(o, 100);
 		if (n && (rng_below(&s->rng, 2) || !s->nr_works)) {
 			n = feed_next(&f);
 			owner_feed(o, s->in + at, n);
@@ -239,7 +243,9 @@ static void play(struct stage *s, enum feeding how, u32 steps)
 		}
 		owner_flush(o);
 		take_jobs(s);
-		ASSERT_LE(s->nr_works, MAX_PIPELINED);
+		/* What is late stays with the application and out of the order. */
+		if (!s->wait_one_in)
+			ASSERT_LE(s->nr_works, MAX_PIPELINED);
 		if (!n && !s->nr_works && !o->pending.len)
 			break;
 	}
@@ -273,7 +279,7 @@ static u32 check_order(struct stage *s, bool may_be_cut)
 			snprintf(want, sizeof(want), "%d.", atoi(path + 5));
 			EXPECT_EQ(memcmp(a.body.p, want, strlen(want)), 0);
 		} else {
-			EXPECT_EQ(a.status, 500);
+			EXPECT_EQ(a.status, a.status == 503 && s->wait_one_in ? 503 : 500);
 		}
 		nr++;
 		/* The next request: behind the empty line and the body. */
@@ -340,6 +346,35 @@ TEST_F(app, some_answers_are_given_up)
 	self->s.abort_one_in = 20;
 	play(&self->s, FEED_RANDOM, UINT32_MAX);
 	EXPECT_GT(check_order(&self->s, self->s.o.closed), 0);
+}
+
+/*
+ * Some take too long: 503 or a cut in their place, at any point between their
+ * submission and their last piece, while others come and go.
+ */
+TEST(the_app_is_late)
+{
+	u64 nr_late = 0, nr_cut = 0;
+
+	log_level = LOG_LEVEL_ERROR;
+	time_limit(30);
+	for (u32 i = 0; i < 400 && !has_failed(); i++) {
+		struct stage s;
+
+		stage_init(&s);
+		s.claims = i % 2;
+		s.wait_one_in = 2;
+		s.o.limits.max_request_ms = 100 + 100 * (i % 10);
+		s.o.limits.idle_keepalive_ms = s.o.limits.read_timeout_ms = 600 * MSEC_PER_SEC;
+		rng_init_seed(&s.rng, rng_run_seed() + i);
+		play(&s, FEED_WHOLE, i % 3 ? UINT32_MAX : i);
+		check_order(&s, s.o.closed || i % 3 == 0);
+		nr_late += s.o.http.stats.overtime;
+		nr_cut += s.o.closed;
+		stage_fini(&s);
+	}
+	EXPECT_GT(nr_late, 400);
+	EXPECT_GT(nr_cut, 20);
 }
 
 /* At any step the client goes away; see stage_fini() for what must hold then. */
