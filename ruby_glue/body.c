@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ruby_glue/env_key.h"
 #include "ruby_glue/head.h"
 #include "ruby_glue/hijack.h"
 #include "ruby_glue/pour.h"
@@ -16,6 +17,7 @@
 static struct {
 	ID id_each, id_call, id_close, id_to_ary, id_to_path;
 	ID id_rack, id_chunked, id_autoload;
+	VALUE streaming; /* in env: do not send a file by its descriptor */
 	VALUE flush; /* an element that is no piece: what came before leaves now */
 	bool rack_3;
 } body_names;
@@ -24,6 +26,7 @@ void glue_body_init(bool rack_3)
 {
 	body_names.id_each = rb_intern("each");
 	body_names.id_call = rb_intern("call");
+	body_names.streaming = glue_fixed("hyperion.streaming");
 	body_names.id_close = rb_intern("close");
 	body_names.id_to_ary = rb_intern("to_ary");
 	body_names.id_to_path = rb_intern("to_path");
@@ -95,11 +98,17 @@ static int open_file(const char *path, u64 *len)
 	return fd;
 }
 
-static int path_of(VALUE body, u64 *len)
+/* The app has said that its each is more than the bytes of its file. */
+static bool wants_each(const struct reply *r)
+{
+	return RTEST(rb_hash_lookup(r->env, body_names.streaming));
+}
+
+static int path_of(const struct reply *r, VALUE body, u64 *len)
 {
 	VALUE path;
 
-	if (!rb_respond_to(body, body_names.id_to_path))
+	if (!rb_respond_to(body, body_names.id_to_path) || wants_each(r))
 		return -1;
 	path = rb_funcallv(body, body_names.id_to_path, 0, NULL);
 	return RB_TYPE_P(path, T_STRING) ? open_file(StringValueCStr(path), len) : -1;
@@ -108,7 +117,7 @@ static int path_of(VALUE body, u64 *len)
 static bool send_file(struct reply *r, VALUE body)
 {
 	u64 len = 0;
-	int fd = path_of(body, &len);
+	int fd = path_of(r, body, &len);
 
 	if (fd < 0)
 		return false;
@@ -248,7 +257,7 @@ static void send_head(struct reply *r, VALUE body)
 		/* Rack::Head and its like have emptied it: no word about the length. */
 		r->content_length = len ? (s64)len : LENGTH_UNKNOWN;
 	} else {
-		fd = path_of(body, &len);
+		fd = path_of(r, body, &len);
 		if (fd >= 0) {
 			close(fd);
 			r->content_length = (s64)len;

@@ -340,3 +340,29 @@ TEST_F(runtime, dispatch_mode)
 	self->setup.app = "run ->(env) { [200, {}, [env['hyperion.dispatch_mode'].inspect]] }\n";
 	ASSERT_OK(bed_run(&self->setup, script_mode));
 }
+
+static void script_streaming(void)
+{
+	const struct got *g = bed_get("/file");
+
+	EXPECT_STREQ(g->answers, "HEAD|FILE|END");
+	EXPECT_EQ(bed_count(g->body, "run ->(env)"), 1);
+	g = bed_get("/each");
+	EXPECT_EQ(bed_count(g->answers, "FILE"), 0);
+	EXPECT_STREQ(g->body, "its each");
+	g = bed_ask(&(struct request){ .method = "HEAD", .target = "/each" });
+	EXPECT_EQ(g->content_length, LENGTH_UNKNOWN);
+	EXPECT_STREQ(bed_log(), "");
+}
+TEST_F(runtime, streaming_goes_before_to_path)
+{
+	/* The file is this one, opened before it goes. */
+	self->setup.app = "FILE = File.open(__FILE__)\n"
+			  "class Body\n"
+			  "  def to_path = \"/proc/self/fd/#{FILE.fileno}\"\n"
+			  "  def each = yield('its each')\n"
+			  "end\n"
+			  "run ->(env) { env['hyperion.streaming'] = env['PATH_INFO'] == '/each'\n"
+			  "  [200, {}, Body.new] }\n";
+	ASSERT_OK(bed_run(&self->setup, script_streaming));
+}
