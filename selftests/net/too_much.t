@@ -10,6 +10,23 @@ GATE = <<~'RUBY'
   run(lambda do |env|
     case env["PATH_INFO"]
     when "/wait" then sleep 0.005 until File.exist?("open")
+    when "/finished"
+      env["rack.response_finished"] << ->(_, status, _, error) { File.write("finished", "#{status} #{error.class};", mode: "a") }
+      sleep 0.005 until File.exist?("open")
+    when "/hijack"
+      io = env["rack.hijack"].call
+      sleep 0.005 until File.exist?("open")
+      io.write("mine")
+      io.close
+      next [-1, {}, []]
+    when "/stream"
+      stream = lambda do |out|
+        20_000.times { out.write("x" * 100); sleep 0.001 }
+      rescue => e
+        File.write("stopped", e.class.name)
+        raise
+      end
+      next [200, { "content-type" => "text/plain" }, stream]
     when "/begin"
       body = Enumerator.new { |y| y << "begun"; sleep 0.005 until File.exist?("open"); y << "ended" }
     end
@@ -99,5 +116,36 @@ test "max_request_seconds within an answer: it is cut" do
   assert_match(/\AHTTP\/1.1 200 OK\r\n.*^transfer-encoding: chunked\r\n.*begun\r\n\z/m, got)
   eventually("its line") { server.log.include?("max_request_seconds, its answer is cut method=GET target=/begin") }
   server.write("open")
+  assert_equal 1, counters(server)[:overtime]
+end
+
+test "max_request_seconds: response_finished is called once, and says that it did not come so far" do
+  server = gate("-t", 2, "--max-request-seconds", 1)
+  client = server.client
+  assert_503 client.get("/finished")
+  assert_equal "", server.read("finished")
+  server.write("open")
+  eventually("its end") { server.read("finished") != "" }
+  assert_equal "fine", client.get.body
+  assert_equal "200 Hyperion::ClientGone;", server.read("finished")
+  assert_equal 1, counters(server)[:overtime]
+end
+
+test "max_request_seconds: a hijacked connection is the app's" do
+  server = gate("-t", 2, "--max-request-seconds", 1)
+  client = server.client.write(request("/hijack"))
+  sleep 1.5
+  server.write("open")
+  assert_equal "mine", client.rest
+  assert_equal 0, counters(server)[:overtime]
+end
+
+test "max_request_seconds: a stream is cut, and its writer is told" do
+  server = gate("-t", 2, "--max-request-seconds", 1)
+  got = server.client.write(request("/stream")).rest
+  assert_match(/\AHTTP\/1.1 200 OK\r\n/, got)
+  refute_match(/\r\n0\r\n\r\n\z/, got)
+  eventually("it to stop") { server.read("stopped") != "" }
+  assert_equal "Errno::EPIPE", server.read("stopped")
   assert_equal 1, counters(server)[:overtime]
 end
