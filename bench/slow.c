@@ -116,6 +116,7 @@ int main(int argc, char **argv)
 		take_portions(i % TURNS);
 		nanosleep(&tick, NULL);
 	}
-	printf("{\"connections\": %d, \"bytes\": %llu, \"ended\": %d}\n", opt.connections, total, ended);
+	printf("{\"connections\": %d, \"bytes\": %llu, \"ended\": %d}\n", opt.connections, total,
+	       ended);
 	return 0;
 }
