@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "server/log.h"
 
@@ -128,9 +127,10 @@ static VALUE compose(VALUE arg)
 {
 	struct text *t = (struct text *)arg;
 	bool is_error = RTEST(rb_obj_is_kind_of(t->error, rb_eException));
-	char start[48];
+	char start[LOG_START_MAX];
 
-	add(t, start, (size_t)snprintf(start, sizeof(start), "[%d] error: ruby: ", (int)getpid()));
+	add(t, start, log_start(start, sizeof(start), LOG_LEVEL_ERROR));
+	add_word(t, "ruby: ");
 	if (is_error)
 		add_error(t, t->error);
 	else
@@ -160,8 +160,6 @@ void glue_log_failure(VALUE error, const char *what, struct view method, struct 
 	if (state)
 		rb_set_errinfo(Qnil);
 	t.p[t.len++] = '\n';
-	/* One write: entries of several processes stay whole. */
-	if (write(STDERR_FILENO, t.p, t.len) < 0)
-		state = 0; /* nowhere left to say it */
+	log_entry(t.p, t.len);
 	free(t.p);
 }
