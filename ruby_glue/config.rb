@@ -45,7 +45,8 @@ module Hyperion
         max_in_flight_per_conn max_request_seconds
       ].to_h { |name| [name, name.to_s] }.merge(thread_count: "threads").freeze
 
-      LOGGING = { level: "log_level", format: "log_format", requests: "log_requests" }.freeze
+      LOGGING = { level: "log_level", format: "log_format", requests: "log_requests", file: "log_file",
+                  error_file: "error_log", request_id: "request_id" }.freeze
 
       # Settings of the gem that have no meaning in this server.
       MEANINGLESS = {

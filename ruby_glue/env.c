@@ -23,6 +23,7 @@ enum fixed {
 	REMOTE_ADDR,
 	REMOTE_PORT,
 	HTTP_HOST,
+	HTTP_X_REQUEST_ID,
 	RACK_URL_SCHEME,
 	RACK_INPUT,
 	RACK_ERRORS,
@@ -61,6 +62,7 @@ static const char *const fixed_text[NR_FIXED] = {
 	[REMOTE_ADDR] = "REMOTE_ADDR",
 	[REMOTE_PORT] = "REMOTE_PORT",
 	[HTTP_HOST] = "HTTP_HOST",
+	[HTTP_X_REQUEST_ID] = "HTTP_X_REQUEST_ID",
 	[RACK_URL_SCHEME] = "rack.url_scheme",
 	[RACK_INPUT] = "rack.input",
 	[RACK_ERRORS] = "rack.errors",
@@ -141,6 +143,9 @@ static VALUE new_template(const struct glue_app *settings)
 	if (!settings->inline_io)
 		set(env, RACK_HIJACK, glue_hijack_callable());
 	set(env, RACK_EARLY_HINTS, glue_early_hints_callable());
+	/* Its place: a copy of the table has no room for a further key. */
+	if (settings->request_id)
+		set(env, HTTP_X_REQUEST_ID, base.fixed[TEXT_EMPTY]);
 	set_rack_2(env, settings);
 	/* Named as in the gem. */
 	mode = rb_intern(settings->inline_io ? "inline_h1_no_pool" : "threadpool_h1");
@@ -325,6 +330,8 @@ static void set_request(VALUE env, const struct job *job)
 	set(env, PATH_INFO, text_of(job->path));
 	if (job->query.len)
 		set(env, QUERY_STRING, text_of(job->query));
+	if (job->request_id_made)
+		set(env, HTTP_X_REQUEST_ID, text_of(job->request_id));
 }
 
 static VALUE set_input(VALUE env, const struct job *job)

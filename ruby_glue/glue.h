@@ -44,6 +44,7 @@ struct glue_app {
 	bool inline_io; /* threads 0 */
 	bool multithread; /* what env says: more than one thread per worker */
 	bool multiprocess; /* more than one worker */
+	bool request_id; /* jobs have one */
 	u16 default_port; /* SERVER_PORT where neither Host nor the listener says */
 };
 

@@ -55,6 +55,7 @@ u16 glue_status(VALUE status)
 enum special {
 	LINE,
 	DATE,
+	REQUEST_ID,
 	CONNECTION,
 	CONTENT_LENGTH,
 	CONTENT_TYPE,
@@ -86,7 +87,9 @@ static enum special special_of(struct view name)
 			return CONNECTION;
 		return view_ieq(name, VIEW("keep-alive")) ? NOT_OURS : LINE;
 	case 12:
-		return view_ieq(name, VIEW("content-type")) ? CONTENT_TYPE : LINE;
+		if (view_ieq(name, VIEW("content-type")))
+			return CONTENT_TYPE;
+		return view_ieq(name, VIEW("x-request-id")) ? REQUEST_ID : LINE;
 	case 14:
 		return view_ieq(name, VIEW("content-length")) ? CONTENT_LENGTH : LINE;
 	case 17:
@@ -266,6 +269,10 @@ static void write_value(struct reply *r, VALUE name, enum special special, VALUE
 		r->has_date = true;
 		write_lines(r, name, value);
 		break;
+	case REQUEST_ID:
+		r->has_request_id = true;
+		write_lines(r, name, value);
+		break;
 	case LINE:
 		write_lines(r, name, value);
 		break;
@@ -341,7 +348,7 @@ void glue_head_write(struct reply *r, VALUE headers)
 	r->raw |= r->status == 101;
 	write_all(r, headers);
 	if (unlikely(r->again)) {
-		r->again = r->close = r->has_date = r->has_connection = false;
+		r->again = r->close = r->has_date = r->has_request_id = r->has_connection = false;
 		r->content_length = LENGTH_UNKNOWN;
 		reply_reset(r);
 		write_all(r, headers);

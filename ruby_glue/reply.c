@@ -158,6 +158,7 @@ static struct answer *fill(struct reply *r, struct answer *a, u32 flags)
 	a->flags = flags;
 	a->status = r->status;
 	a->has_date = r->has_date;
+	a->has_request_id = r->has_request_id;
 	a->close = r->close;
 	a->raw = r->raw;
 	a->pieces = 1;

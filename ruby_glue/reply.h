@@ -24,7 +24,7 @@ struct reply {
 	bool head_sent;
 	bool done; /* the last answer was sent, the job has gone back */
 	u16 status;
-	bool has_date, close, raw; /* see struct answer */
+	bool has_date, has_request_id, close, raw; /* see struct answer */
 	bool again; /* the lines have to be written once more, by what is known now */
 	bool event_stream; /* content-type: text/event-stream */
 	bool has_connection; /* raw: a Connection field is among the lines */

@@ -130,7 +130,7 @@ static void send_500(struct reply *r, VALUE page)
 	}
 	reply_reset(r);
 	r->status = 500;
-	r->has_date = false;
+	r->has_date = r->has_request_id = false;
 	r->content_length = (s64)text.len;
 	if (reply_need(r, name.len + type.len + end.len + text.len)) {
 		reply_abort(r);

@@ -7,18 +7,16 @@
 #ifndef HYPERION_SERVER_ACCESS_LOG_H
 #define HYPERION_SERVER_ACCESS_LOG_H
 
+#include "server/access_format.h"
 #include "server/base.h"
 #include "server/req.h"
 
-enum access_format { ACCESS_TEXT, ACCESS_JSON };
-
 #define ACCESS_LOG_LEN (64 * KIB)
-#define ACCESS_LINE_MAX 2048u /* longer targets are cut */
 
 struct access_log {
-	enum access_format format;
+	struct access_format format;
+	struct access_clock clock;
 	u32 worker;
-	u64 realtime_ns; /* what to add to CLOCK_MONOTONIC for the time of day */
 	char *filling, *writing; /* ACCESS_LOG_LEN bytes each */
 	size_t filled;
 	size_t write_off, write_len; /* what is left of the buffer being written */
@@ -26,7 +24,8 @@ struct access_log {
 	u64 dropped; /* lines */
 };
 
-int access_log_init(struct access_log *log, enum access_format format, u32 worker) __must_check;
+/* @format as access_format_compile() has it. 0, -EINVAL or -ENOMEM. */
+int access_log_init(struct access_log *log, const char *format, u32 worker) __must_check;
 void access_log_fini(struct access_log *log);
 
 void access_log_add(struct access_log *log, const struct req *r);
@@ -39,5 +38,16 @@ void access_log_add(struct access_log *log, const struct req *r);
 struct view access_log_next(struct access_log *log);
 
 void access_log_written(struct access_log *log, size_t n);
+
+/* The next @n bytes are given up; their lines count as dropped. */
+void access_log_lost(struct access_log *log, size_t n);
+
+/* The same with everything that is left. */
+void access_log_give_up(struct access_log *log);
+
+static inline bool access_log_empty(const struct access_log *log)
+{
+	return !log->filled && !log->write_len;
+}
 
 #endif

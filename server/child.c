@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "server/listen.h"
+#include "server/log.h"
 
 static u16 port_of(const struct sockaddr *sa)
 {
@@ -56,4 +57,11 @@ void child_close_inherited(const struct conf *conf, int loop_fd)
 			close(fd);
 	}
 	closedir(dir);
+}
+
+void child_close_logs(int log_fd)
+{
+	if (log_fd > STDERR_FILENO)
+		close(log_fd);
+	log_use(-1, false);
 }

@@ -16,4 +16,7 @@
  */
 void child_close_inherited(const struct conf *conf, int loop_fd);
 
+/* The logs, of which the child has no more to say than any other program: on stderr. */
+void child_close_logs(int log_fd);
+
 #endif

@@ -56,6 +56,8 @@ static void set_defaults(struct conf *conf)
 		.graceful_timeout_ms = 30 * MSEC_PER_SEC,
 		.limits = LIMITS_DEFAULT,
 		.log_requests = true,
+		.request_id = true,
+		.log_format = "auto",
 		.preload = true,
 		.rackup = "config.ru",
 	};

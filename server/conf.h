@@ -15,10 +15,10 @@
 #define MAX_WORKERS 256u
 #define MAX_CONSTANTS 64u
 #define CONF_TEXT_LEN 256u
+#define CONF_FORMAT_LEN 1024u
 #define MAX_IN_FLIGHT_AUTO UINT32_MAX /* while settings are read: follows the threads */
 
 enum io_uring_mode { IO_URING_AUTO, IO_URING_ON, IO_URING_OFF };
-enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 enum conf_layer { CONF_DEFAULT, CONF_FILE, CONF_ARGS, CONF_ENV };
 
 struct conf_constant {
@@ -38,8 +38,9 @@ struct conf {
 	u32 graceful_timeout_ms;
 	struct limits limits;
 	enum io_uring_mode io_uring;
-	enum log_format log_format;
-	bool log_requests;
+	bool log_requests, request_id;
+	char log_format[CONF_FORMAT_LEN]; /* auto, or as access_format_compile() has it */
+	char log_file[CONF_TEXT_LEN], error_log[CONF_TEXT_LEN]; /* "" = stdout, stderr */
 	bool pin;
 	bool no_app, preload;
 	char config[CONF_TEXT_LEN]; /* "" = none */

@@ -26,6 +26,7 @@ enum control_word {
 	CONTROL_HELLO, /* number: worker; it exists, its pid is in the credentials */
 	CONTROL_READY, /* it accepts */
 	/* supervisor to mold or worker */
+	CONTROL_LOGS, /* fds: the access log, the error log */
 	CONTROL_DRAIN, /* finish what is begun, then exit */
 	CONTROL_STOP, /* exit now */
 };

@@ -279,6 +279,11 @@ static void submit(struct link *l, struct req *r)
 		return;
 	}
 	peer = link_peer(l);
+	/* The connection may end before the app looks at it. */
+	if (arena_copy(&r->arena, view_of(peer->text), &j->peer)) {
+		h1_give_up(l);
+		return;
+	}
 	j->room = arena_rest(&r->arena, JOB_ROOM_MIN, &j->room_len);
 	if (!j->room) {
 		h1_give_up(l);
@@ -286,7 +291,6 @@ static void submit(struct link *l, struct req *r)
 	}
 	j->conn_idx = l->idx;
 	j->conn_gen = l->gen;
-	j->peer = (struct view){ peer->text, strlen(peer->text) };
 	j->peer_port = peer->port;
 	j->server_port = peer->server_port;
 	req_submit(r);

@@ -102,7 +102,37 @@ static char *put_end(char *p, const struct req *r, const struct answer *a, bool 
 	return put_text(p, "\r\n", 2);
 }
 
-#define START_MAX 160u
+/* At most REQID_MAX + 16 bytes. */
+static char *put_request_id(char *p, const struct req *r, const struct answer *a)
+{
+	if (!r->request_id.len || a->has_request_id)
+		return p;
+	p = put_text(p, "x-request-id: ", 14);
+	p = put_text(p, r->request_id.p, r->request_id.len);
+	return put_text(p, "\r\n", 2);
+}
+
+/* The app has chosen another id: it is what the client knows, and so the log. */
+static void take_request_id(struct req *r, struct view head)
+{
+	const char *p = head.p, *end = p + head.len, *lf;
+
+	for (; (lf = memchr(p, '\n', (size_t)(end - p))); p = lf + 1) {
+		struct view id;
+
+		if (lf - p < 15 || !view_ieq((struct view){ p, 14 }, VIEW("x-request-id: ")))
+			continue;
+		id = (struct view){ p + 14, (size_t)(lf - p) - 15 };
+		if (view_eq(id, r->request_id))
+			return;
+		id.len = min(id.len, (size_t)REQID_MAX);
+		if (arena_copy(&r->arena, id, &r->request_id))
+			r->request_id = VIEW(""); /* not worth an answer */
+		return;
+	}
+}
+
+#define START_MAX (160u + REQID_MAX + 16u)
 #define END_MAX 112u
 
 static int put_head(struct req *r, const struct answer *a, const struct date *date, struct outq *q,
@@ -117,7 +147,9 @@ static int put_head(struct req *r, const struct answer *a, const struct date *da
 	r->last |= a->close;
 	r->head_sent = true;
 	delimit(r, a);
-	outq_commit(q, (size_t)(put_start(p, a, date) - p));
+	outq_commit(q, (size_t)(put_request_id(put_start(p, a, date), r, a) - p));
+	if (a->has_request_id && r->http->keep & KEEP_ID)
+		take_request_id(r, a->head);
 	err = outq_copy(q, a->head.p, a->head.len);
 	if (err)
 		return err;

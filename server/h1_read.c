@@ -4,13 +4,6 @@
 #include "server/h1_state.h"
 #include "server/route.h"
 
-static int keep_views(struct req *r, const struct msg *m)
-{
-	int err = arena_copy(&r->arena, m->target, &r->target);
-
-	return err ? err : arena_copy(&r->arena, m->method_name, &r->method_name);
-}
-
 static void begin_body(struct link *l, struct req *r, const struct framing *f)
 {
 	struct h1 *h = h1_of(l);
@@ -31,29 +24,33 @@ static void take_head(struct link *l, struct req *r, const struct msg *m, struct
 	struct http *http = l->http;
 	const char *why = NULL;
 	struct framing f;
-	int status;
+	int status, err = 0;
 
 	r->method = m->method;
 	r->version_minor = m->version_minor;
 	r->times[REQ_T_HEAD] = http->now_ns;
-	if (unlikely(http->keep_views) && keep_views(r, m)) {
-		h1_give_up(l);
-		return;
-	}
+	if (http->keep & KEEP_PEER)
+		link_peer(l);
 	status = framing_read(m, &f, &why);
 	if (!status && f.length > http->limits->max_body_bytes) {
 		status = 413;
 		why = "the body is longer than max_body_bytes";
 	}
 	if (unlikely(status)) {
-		h1_refuse(l, r, status, why);
+		if (http->keep && req_keep(r, m))
+			h1_give_up(l);
+		else
+			h1_refuse(l, r, status, why);
 		return;
 	}
 	http->stats.requests++;
 	r->last = !f.persistent;
 	r->route = route_find(http->routes, r->method, f.target.path, &r->allow);
-	if (!r->route && http->has_app && r->method != METHOD_CONNECT &&
-	    req_make_job(r, m, head, &f.target)) {
+	if (!r->route && http->has_app && r->method != METHOD_CONNECT)
+		err = req_make_job(r, m, head, &f.target);
+	else if (http->keep)
+		err = req_keep(r, m);
+	if (err) {
 		h1_give_up(l);
 		return;
 	}

@@ -56,6 +56,16 @@ struct http_stats {
 	u64 overtime; /* 503, or cut: the app did not answer within max_request_ms */
 };
 
+/* What requests keep of their heads for the access log. */
+enum http_keep {
+	KEEP_LINE = 1 << 0, /* method and target */
+	KEEP_ID = 1 << 1, /* the request id, also of those that C answers */
+	KEEP_PEER = 1 << 2, /* link->peer is known */
+	KEEP_REFERER = 1 << 3,
+	KEEP_AGENT = 1 << 4,
+};
+
+struct reqid;
 struct spill_ops;
 
 struct http {
@@ -64,7 +74,8 @@ struct http {
 	u64 now_ns; /* CLOCK_MONOTONIC, read once per batch */
 	struct date date;
 	bool draining; /* every further answer is the last of its connection */
-	bool keep_views; /* requests keep what the access log needs */
+	u32 keep; /* enum http_keep */
+	struct reqid *ids; /* makes request ids; NULL: requests have none */
 	struct outq_pool out;
 	struct arena_pool arenas;
 	struct slab reqs;

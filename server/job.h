@@ -100,6 +100,7 @@ struct answer {
 	u32 flags;
 	u16 status;
 	bool has_date; /* the head brings a Date of its own */
+	bool has_request_id; /* ... an X-Request-Id */
 	bool close; /* the app asked for Connection: close */
 	bool raw; /* the head says all about body and connection; the body goes out as it is */
 	u32 pieces; /* of the app's that make up the data */
@@ -138,6 +139,8 @@ struct job {
 	const char *body; /* NULL when it is in body_fd */
 	u64 body_len; /* bytes */
 	int body_fd; /* an unlinked file, read from 0; -1 = none. Closed by the I/O thread */
+	struct view request_id; /* empty: none is wanted */
+	bool request_id_made; /* by us: the client has sent none, or not a sane one */
 	u64 start_ns, queued_ns; /* CLOCK_MONOTONIC: first byte; submitted */
 	u64 claimed_ns, answered_ns; /* set by the application */
 	char *room; /* for the first answer's bytes: lives as long as the job */

@@ -22,6 +22,7 @@
 
 struct mold {
 	int control_fd;
+	int log_fd; /* of the access log */
 	struct conf *conf;
 	struct conf_settings settings;
 	const struct control *order; /* being carried out, with descriptors of a worker's; or NULL */
@@ -121,6 +122,7 @@ static struct glue_app app_settings(const struct conf *conf)
 		.rackup = conf->rackup,
 		.environment = conf->environment,
 		.inline_io = conf->nr_threads == 0,
+		.request_id = conf->request_id,
 		.multithread = conf->nr_threads > 1,
 		.multiprocess = conf->nr_workers > 1,
 		.default_port = 80,
@@ -133,6 +135,7 @@ static void forked_from_worker(void *arg)
 
 	child_close_inherited(rw->params.conf, rw->loop_fd);
 	close(rw->params.control_fd);
+	child_close_logs(rw->params.log_fd);
 }
 
 /* The addresses are those of the sockets that came, whatever the config file says by now. */
@@ -156,6 +159,7 @@ static int worker_life(struct mold *m, const struct control *c)
 			.backend = c->text_len && c->text[0] == 'u' ? WORKER_URING : WORKER_EPOLL,
 			.listeners = c->fds + 1,
 			.control_fd = c->fds[0],
+			.log_fd = m->log_fd,
 			.has_app = true,
 			.started = io_started,
 			.stopped = io_stopped,
@@ -242,8 +246,21 @@ static void forked_from_mold(void *arg)
 	const struct mold *m = arg;
 
 	close(m->control_fd);
+	child_close_logs(m->log_fd);
 	if (m->order)
 		close_fds(m->order);
+}
+
+static void take_logs(struct mold *m, const struct control *c)
+{
+	if (c->nr_fds != 2) {
+		close_fds(c);
+		return;
+	}
+	if (m->log_fd > STDERR_FILENO)
+		close(m->log_fd);
+	m->log_fd = c->fds[0];
+	log_use(c->fds[1], m->conf->error_log[0]);
 }
 
 /* 0: on with the next order; else this process's exit status plus one. */
@@ -290,6 +307,9 @@ static int take_orders(struct mold *m)
 			say_loaded(m);
 			title_set("mold");
 			break;
+		case CONTROL_LOGS:
+			take_logs(m, &c);
+			break;
 		case CONTROL_FORK:
 			left = fork_worker(m, &c);
 			if (left)
@@ -306,7 +326,7 @@ static int take_orders(struct mold *m)
 int mold_run(int control_fd, int argc, char **argv)
 {
 	static struct conf conf; /* outlives all: workers are forked below this frame */
-	struct mold m = { .control_fd = control_fd, .conf = &conf };
+	struct mold m = { .control_fd = control_fd, .log_fd = STDOUT_FILENO, .conf = &conf };
 	int action;
 
 	unsetenv(MOLD_ENV);

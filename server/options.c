@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "server/access_format.h"
 #include "server/log.h"
 
 #define MAX_CONNECTIONS 10000000ull
@@ -263,15 +264,38 @@ static int set_log_level(struct conf *conf, const char *value, const char **why)
 
 static int set_log_format(struct conf *conf, const char *value, const char **why)
 {
-	*why = "text, json or auto";
-	if (strcmp(value, "text") == 0)
-		conf->log_format = LOG_FORMAT_TEXT;
-	else if (strcmp(value, "json") == 0)
-		conf->log_format = LOG_FORMAT_JSON;
-	else if (strcmp(value, "auto") == 0)
-		conf->log_format = LOG_FORMAT_AUTO;
-	else
+	struct access_format scratch;
+	size_t len = strlen(value);
+
+	if (strcmp(value, "auto") != 0 && access_format_compile(&scratch, value, why))
 		return -EINVAL;
+	*why = "a template of at most 1023 bytes";
+	if (len >= sizeof(conf->log_format))
+		return -EINVAL;
+	memcpy(conf->log_format, value, len + 1);
+	return 0;
+}
+
+static int set_log_file(struct conf *conf, const char *value, const char **why)
+{
+	return set_text(conf->log_file, sizeof(conf->log_file), value, why);
+}
+
+static int set_error_log(struct conf *conf, const char *value, const char **why)
+{
+	return set_text(conf->error_log, sizeof(conf->error_log), value, why);
+}
+
+static int set_request_id(struct conf *conf, const char *value, const char **why)
+{
+	return set_bool(&conf->request_id, value, why);
+}
+
+static int set_no_request_id(struct conf *conf, const char *value, const char **why)
+{
+	(void)value;
+	(void)why;
+	conf->request_id = false;
 	return 0;
 }
 
@@ -344,10 +368,19 @@ const struct option_desc options[] = {
 	{ "log-level", 0, "LEVEL", "HYPERION_LOG_LEVEL", "debug, info, warn or error (info)",
 	  set_log_level },
 	{ "log-format", 0, "FORMAT", "HYPERION_LOG_FORMAT",
-	  "text, json or auto: json unless stdout is a terminal (auto)", set_log_format },
-	{ "log-requests", 0, NULL, "HYPERION_LOG_REQUESTS", "one line per request on stdout (on)",
+	  "of the access log: text, json, common, combined, a template like '{method} {path} "
+	  "{status}', "
+	  "or auto: json unless it is a terminal (auto)",
+	  set_log_format },
+	{ "log-requests", 0, NULL, "HYPERION_LOG_REQUESTS", "one line per request (on)",
 	  set_log_requests },
 	{ "no-log-requests", 0, NULL, NULL, "no such lines", set_no_log_requests },
+	{ "log-file", 0, "FILE", NULL, "the access log goes there; HUP opens it anew (stdout)",
+	  set_log_file },
+	{ "error-log", 0, "FILE", NULL, "the server's own messages go there (stderr)", set_error_log },
+	{ "request-id", 0, NULL, NULL, "every request of the app has an X-Request-Id (on)",
+	  set_request_id },
+	{ "no-request-id", 0, NULL, NULL, "... only those whose clients send one", set_no_request_id },
 	{ "pidfile", 0, "FILE", NULL, "write the process id there", set_pidfile },
 	{ "check", 0, NULL, NULL, "check the settings, say what would run, exit", NULL },
 	{ "version", 'v', NULL, NULL, "print the version", NULL },
@@ -384,7 +417,7 @@ void options_print_help(void)
 		printf("  %-34s %s\n", name, o->help);
 	}
 	printf("\nSignals: TERM, INT stop when all requests are answered; QUIT stops at once;\n"
-	       "TTIN, TTOU one worker more or less.\n"
+	       "HUP opens the log files anew; TTIN, TTOU one worker more or less.\n"
 	       "Environment (goes before the command line):\n");
 	for (size_t i = 0; i < nr_options; i++)
 		if (options[i].env)

@@ -186,6 +186,68 @@ static struct view moved(struct view v, struct view head, const char *copy)
 	return (struct view){ copy + (v.p - head.p), v.len };
 }
 
+/* Takes note of a header that http->keep or the app's side wants to know. */
+static void note_header(struct req *r, const struct header *h)
+{
+	const struct http *http = r->http;
+
+	switch (h->name.len) {
+	case 7:
+		if (http->keep & KEEP_REFERER && view_ieq(h->name, VIEW("referer")))
+			r->referer = h->value;
+		break;
+	case 10:
+		if (http->keep & KEEP_AGENT && view_ieq(h->name, VIEW("user-agent")))
+			r->user_agent = h->value;
+		break;
+	case 12:
+		if (!http->ids || !view_ieq(h->name, VIEW("x-request-id")))
+			break;
+		/* Of two, who knows which is meant? The app would see a list. */
+		r->request_id = r->request_id.p ? VIEW("") : h->value;
+		break;
+	}
+}
+
+/* Every request has one, where there are any. */
+static int give_id(struct req *r, bool *made)
+{
+	char *p;
+
+	*made = r->http->ids && !reqid_sane(r->request_id);
+	if (!*made)
+		return 0;
+	p = arena_alloc(&r->arena, REQID_LEN);
+	if (!p)
+		return -ENOMEM;
+	reqid_next(r->http->ids, p);
+	r->request_id = (struct view){ p, REQID_LEN };
+	return 0;
+}
+
+static int keep_view(struct req *r, struct view *v)
+{
+	return v->len ? arena_copy(&r->arena, *v, v) : 0;
+}
+
+int req_keep(struct req *r, const struct msg *m)
+{
+	u32 keep = r->http->keep;
+	bool made;
+
+	r->method_name = m->method_name;
+	r->target = m->target;
+	if (keep & (KEEP_ID | KEEP_REFERER | KEEP_AGENT))
+		for (u32 i = 0; i < m->nr_headers; i++)
+			note_header(r, &m->headers[i]);
+	if (!(keep & KEEP_ID))
+		r->request_id = VIEW("");
+	if (keep_view(r, &r->method_name) || keep_view(r, &r->target) || keep_view(r, &r->referer) ||
+	    keep_view(r, &r->user_agent) || keep_view(r, &r->request_id))
+		return -ENOMEM;
+	return keep & KEEP_ID ? give_id(r, &made) : 0;
+}
+
 int req_make_job(struct req *r, const struct msg *m, struct view head, const struct target *target)
 {
 	struct header *headers = arena_alloc(&r->arena, m->nr_headers * sizeof(*headers));
@@ -199,6 +261,7 @@ int req_make_job(struct req *r, const struct msg *m, struct view head, const str
 	for (u32 i = 0; i < m->nr_headers; i++) {
 		headers[i].name = moved(m->headers[i].name, head, copy);
 		headers[i].value = moved(m->headers[i].value, head, copy);
+		note_header(r, &headers[i]);
 		if (!target->authority.len && h1_known_header(headers[i].name) == HDR_HOST)
 			j->authority = headers[i].value;
 	}
@@ -214,6 +277,9 @@ int req_make_job(struct req *r, const struct msg *m, struct view head, const str
 	j->query = moved(target->query, head, copy);
 	j->has_query = target->has_query;
 	j->body_fd = -1;
+	if (give_id(r, &j->request_id_made))
+		return -ENOMEM;
+	j->request_id = r->request_id;
 	j->start_ns = r->times[REQ_T_START];
 	r->app = REQ_FOR_APP;
 	r->has_job = true;

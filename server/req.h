@@ -16,6 +16,7 @@
 #include "server/list.h"
 #include "server/msg.h"
 #include "server/outq.h"
+#include "server/reqid.h"
 
 struct http;
 struct link;
@@ -66,7 +67,9 @@ struct req {
 	bool ended; /* forsaken, and its answer has left or was cut */
 	bool body_done; /* the request's body is complete, its file is still being written */
 	enum req_app app;
-	struct view method_name, target; /* in the arena, if http->keep_views or for the app */
+	/* In the arena, if http->keep wants them; method_name and target also for the app. */
+	struct view method_name, target, referer, user_agent;
+	struct view request_id; /* as client and app know it; also for the app */
 	struct list submit; /* among those that wait to be handed to the app */
 	struct answer *lent; /* its producer still fills it; NULL = none */
 	u64 lent_ns; /* since when */
@@ -116,6 +119,9 @@ void req_returned(struct req *r);
  */
 int req_make_job(struct req *r, const struct msg *m, struct view head,
 		 const struct target *target) __must_check;
+
+/* What http->keep wants of the head of a request that is not for the app. 0 or -ENOMEM. */
+int req_keep(struct req *r, const struct msg *m) __must_check;
 
 /* The body is complete: to the end of those that wait to be submitted. */
 void req_submit(struct req *r);

@@ -111,9 +111,12 @@ int spawn_mold(const struct runas *runas, char **argv, const sigset_t *mask, pid
 /* Everything of the supervisor's that a worker has no business with. */
 static void close_others(const struct worker_params *params)
 {
-	int keep[MAX_BINDS + 1], nr = 0, from = FIRST_FREE_FD;
+	int keep[MAX_BINDS + 4], nr = 0, from = FIRST_FREE_FD;
 
 	keep[nr++] = params->control_fd;
+	keep[nr++] = params->log_fd;
+	keep[nr++] = params->error_fd;
+	keep[nr++] = log_fd();
 	for (u32 b = 0; b < params->conf->nr_binds; b++)
 		keep[nr++] = params->listeners[b];
 	for (;;) {
@@ -143,6 +146,7 @@ int spawn_worker(const struct runas *runas, const struct worker_params *params,
 	if (*pid > 0)
 		return 0;
 	close_others(params);
+	log_use(params->error_fd, params->conf->error_log[0]);
 	spawn_ignore_signals();
 	sigprocmask(SIG_SETMASK, mask, NULL);
 	err = runas_become(runas);

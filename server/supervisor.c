@@ -93,6 +93,8 @@ int supervisor_listen(struct supervisor *s)
 	s->nr_wanted = s->conf->nr_workers;
 	slots_init(&s->slots, s->conf, s->nr_passed);
 	if (!err)
+		err = logs_open(s);
+	if (!err)
 		err = slots_claim(&s->slots);
 	if (err || s->action == CONF_CHECK)
 		return err;
@@ -109,6 +111,7 @@ int supervisor_listen(struct supervisor *s)
 void supervisor_serves(struct supervisor *s)
 {
 	s->served = true;
+	logs_use(s);
 	supervisor_warn(s);
 	supervisor_hello(s);
 	notify("READY=1");
@@ -153,6 +156,9 @@ static void read_signals(struct supervisor *s)
 			break;
 		case SIGQUIT:
 			supervisor_stop(s, STOP_NOW);
+			break;
+		case SIGHUP:
+			logs_reopen(s);
 			break;
 		case SIGTTIN:
 			workers_change(s, 1);
@@ -309,7 +315,7 @@ int supervisor_run(struct conf *conf, enum conf_action action, int argc, char **
 	s->action = action;
 	s->argc = argc;
 	s->argv = argv;
-	s->signal_fd = s->mold.control_fd = -1;
+	s->signal_fd = s->mold.control_fd = s->log_fd = s->error_fd = -1;
 	/* Before anything is executed: they must not leak. */
 	s->nr_passed = notify_listen_fds();
 	slots_init(&s->slots, conf, 0);

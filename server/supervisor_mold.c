@@ -77,6 +77,9 @@ void mold_read(struct supervisor *s)
 			break;
 		case CONTROL_LOADED:
 			m->state = MOLD_READY;
+			/* Before its first order to fork; an app that does not load says so on stderr. */
+			if (s->listening)
+				logs_send(s, m->control_fd);
 			m->backoff_ms = 0;
 			snprintf(s->ruby, sizeof(s->ruby), "%.*s", (int)c.text_len, c.text);
 			if (s->action == CONF_CHECK)

@@ -54,6 +54,7 @@ struct supervisor {
 	u32 nr_wanted;
 	struct mold mold;
 	struct slots slots;
+	int log_fd, error_fd; /* -1 = not open yet */
 };
 
 /* --- supervisor.c --- */
@@ -84,6 +85,20 @@ void supervisor_hello(const struct supervisor *s);
 
 /* Settings that are allowed and most likely not meant. */
 void supervisor_warn(const struct supervisor *s);
+
+/* --- supervisor_logs.c --- */
+
+/* Opens both logs. 0 or -errno; what is wrong was said. */
+int logs_open(struct supervisor *s) __must_check;
+
+/* Ours go there from now on; until we serve what is wrong is said on stderr. */
+void logs_use(struct supervisor *s);
+
+/* To a mold or worker. */
+void logs_send(const struct supervisor *s, int control_fd);
+
+/* Files by their names once more, for all processes. */
+void logs_reopen(struct supervisor *s);
 
 /* --- supervisor_workers.c --- */
 

@@ -20,6 +20,8 @@ static int fork_plain(struct supervisor *s, u32 id, int control_fd)
 		.backend = s->backend,
 		.listeners = slot->listeners,
 		.control_fd = control_fd,
+		.log_fd = s->log_fd,
+		.error_fd = s->error_fd,
 	};
 
 	return spawn_worker(&s->runas, &params, &s->old_mask, &slot->pid);

@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/worker.h"
 
-#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "server/access_log.h"
 #include "server/app.h"
 #include "server/conn.h"
 #include "server/control.h"
 #include "server/h1.h"
 #include "server/h1_answer.h"
 #include "server/log.h"
+#include "server/log_writer.h"
 #include "server/loop.h"
 #include "server/route.h"
 #include "server/slice.h"
@@ -58,8 +56,9 @@ struct worker {
 	struct timer accept_timer, drain_timer, title_timer, look_timer;
 	u32 look_ms;
 	u32 title_conns, title_busy; /* what the title says */
-	struct access_log log;
-	struct io log_io;
+	bool logs; /* requests */
+	struct log_writer log;
+	struct reqid ids;
 	bool has_app;
 	u32 nr_with_app; /* jobs that the app has */
 	struct app app;
@@ -222,6 +221,21 @@ static void drained_too_long(struct timer *t)
 	stop(w);
 }
 
+/* The supervisor has opened the logs anew. */
+static void take_logs(struct worker *w, const struct control *c)
+{
+	if (c->nr_fds != 2) {
+		for (u32 i = 0; i < c->nr_fds; i++)
+			close(c->fds[i]);
+		return;
+	}
+	log_use(c->fds[1], w->conf->error_log[0]);
+	if (w->logs)
+		log_writer_reopen(&w->log, c->fds[0]);
+	else
+		close(c->fds[0]);
+}
+
 static void control_ready(struct io *io, int revents)
 {
 	struct worker *w = container_of(io, struct worker, control);
@@ -234,6 +248,8 @@ static void control_ready(struct io *io, int revents)
 			drain(w);
 		else if (c.word == CONTROL_STOP)
 			stop(w);
+		else if (c.word == CONTROL_LOGS)
+			take_logs(w, &c);
 	}
 	if (n == -EAGAIN && loop_poll(w->loop, io, POLLIN) == -EINPROGRESS)
 		return;
@@ -243,47 +259,11 @@ static void control_ready(struct io *io, int revents)
 
 static void request_done(struct http *http, struct req *r)
 {
-	access_log_add(&container_of(http, struct worker, http)->log, r);
-}
-
-static void flush_log(struct worker *w)
-{
-	while (!w->log_io.inflight) {
-		struct view v = access_log_next(&w->log);
-		ssize_t n;
-
-		if (!v.len)
-			return;
-		n = loop_write(w->loop, &w->log_io, v.p, v.len);
-		if (n == -EINPROGRESS)
-			return;
-		if (n == -EAGAIN) {
-			/* A full pipe: look again when it has room. */
-			if (loop_poll(w->loop, &w->log_io, POLLOUT) != -EINPROGRESS)
-				access_log_written(&w->log, v.len);
-			return;
-		}
-		/* A log that cannot be written is thrown away, requests go on. */
-		access_log_written(&w->log, n < 0 ? v.len : (size_t)n);
-	}
-}
-
-static void log_wrote(struct io *io, ssize_t n)
-{
-	struct worker *w = container_of(io, struct worker, log_io);
-
-	access_log_written(&w->log, n < 0 ? w->log.write_len : (size_t)n);
-}
-
-static void log_ready(struct io *io, int revents)
-{
-	(void)io; /* the flush behind this batch writes */
-	(void)revents;
+	log_writer_add(&container_of(http, struct worker, http)->log, r);
 }
 
 static const struct io_ops listener_ops = { .accepted = listener_accepted };
 static const struct io_ops control_ops = { .ready = control_ready };
-static const struct io_ops log_ops = { .wrote = log_wrote, .ready = log_ready };
 
 static int add_constant(struct worker *w, struct view path, struct view body)
 {
@@ -308,25 +288,24 @@ static int init_routes(struct worker *w)
 	return err;
 }
 
-static int init_log(struct worker *w)
+static int init_log(struct worker *w, int fd)
 {
-	enum access_format format = ACCESS_JSON;
-	struct stat st;
 	int err;
 
+	if (w->conf->request_id) {
+		err = reqid_init(&w->ids);
+		if (err)
+			return err;
+		w->http.ids = &w->ids;
+	}
+	w->http.find_peer = conn_find_peer;
 	if (!w->conf->log_requests)
 		return 0;
-	if (w->conf->log_format == LOG_FORMAT_TEXT ||
-	    (w->conf->log_format == LOG_FORMAT_AUTO && isatty(STDOUT_FILENO)))
-		format = ACCESS_TEXT;
-	err = access_log_init(&w->log, format, w->id);
-	if (fstat(STDOUT_FILENO, &st) == 0 && S_ISFIFO(st.st_mode))
-		w->log.piece_max = PIPE_BUF;
-	if (!err)
-		err = loop_add_plain(w->loop, &w->log_io, STDOUT_FILENO, &log_ops);
+	err = log_writer_init(&w->log, w->loop, &w->wheel, fd, w->conf->log_format, w->id);
 	if (err)
 		return err;
-	w->http.keep_views = true;
+	w->logs = true;
+	w->http.keep = w->log.log.format.keep;
 	w->http.done = request_done;
 	return 0;
 }
@@ -378,8 +357,14 @@ static int init_app(struct worker *w, const struct worker_params *params)
 	w->http.spill_ops = &spill_ops;
 	w->http.spill_priv = w->loop;
 	w->http.touch = touch;
-	w->http.find_peer = conn_find_peer;
 	return 0;
+}
+
+/* The job is ours again. Inline, more time has passed than our clock knows of. */
+static void note_times(struct worker *w, struct req *r)
+{
+	r->times[REQ_T_CLAIM] = r->job.claimed_ns;
+	w->http.now_ns = max(w->http.now_ns, r->job.answered_ns);
 }
 
 /* What the app has answered goes to the links; true if there was any. */
@@ -395,6 +380,8 @@ static bool reap_answers(struct worker *w)
 
 		any = true;
 		w->nr_with_app -= last;
+		if (last)
+			note_times(w, r);
 		if (l) {
 			l->proto->answer(l, r, a);
 			touch(l);
@@ -528,7 +515,7 @@ static int init(struct worker *w, const struct worker_params *params)
 	if (!err && loop_poll(w->loop, &w->control, POLLIN) != -EINPROGRESS)
 		err = -EIO;
 	if (!err)
-		err = init_log(w);
+		err = init_log(w, params->log_fd);
 	if (!err)
 		err = init_app(w, params);
 	return err ? err : init_listeners(w, params->listeners);
@@ -575,7 +562,7 @@ static int wait_for_events(struct worker *w)
 	return err;
 }
 
-static bool finished(const struct worker *w)
+static bool finished(struct worker *w)
 {
 	if (w->state == WORKER_SERVING || w->conns.nr)
 		return false;
@@ -583,8 +570,10 @@ static bool finished(const struct worker *w)
 		if (w->listeners[i].open)
 			return false;
 	/* Handlers whose clients are gone may end, too, while there is time. */
-	return w->state == WORKER_STOPPING ||
-	       (!w->log_io.inflight && !w->nr_with_app && list_empty(&w->http.submit));
+	if (w->state == WORKER_STOPPING)
+		return true;
+	return !w->nr_with_app && list_empty(&w->http.submit) &&
+	       (!w->logs || log_writer_ended(&w->log));
 }
 
 static int serve(struct worker *w)
@@ -602,10 +591,12 @@ static int serve(struct worker *w)
 		conns_flush(&w->conns);
 		if (w->has_app)
 			exchange(w);
-		if (w->http.keep_views)
-			flush_log(w);
+		if (w->logs)
+			log_writer_flush(&w->log);
 		update_title(w);
 	}
+	if (w->logs)
+		log_writer_end(&w->log);
 	return 0;
 }
 
@@ -626,7 +617,8 @@ static void fini(struct worker *w)
 	loop_free(w->loop);
 	conns_fini(&w->conns);
 	http_fini(&w->http);
-	access_log_fini(&w->log);
+	if (w->logs)
+		log_writer_fini(&w->log);
 	route_table_free(w->routes);
 	if (w->has_app)
 		app_fini(&w->app);

@@ -19,6 +19,8 @@ struct worker_params {
 	enum worker_backend backend;
 	const int *listeners; /* conf->nr_binds descriptors, one per address */
 	int control_fd; /* see control.h */
+	int log_fd; /* for the access log; keeps this number for good */
+	int error_fd; /* for the error log; with an app it is in use already */
 	bool has_app;
 	/*
 	 * With an app, on the I/O thread: the hand-over stands and may be served by

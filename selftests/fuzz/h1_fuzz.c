@@ -47,7 +47,7 @@ static void set_up(struct owner *o, const struct way *way, u8 flags)
 		o->limits.max_body_bytes = 9;
 	}
 	o->http.draining = flags & FUZZ_DRAIN;
-	o->http.keep_views = flags & FUZZ_VIEWS;
+	o->http.keep = flags & FUZZ_VIEWS ? ~0u : 0;
 }
 
 /* What came out, with the state of the link behind it. */

@@ -37,7 +37,7 @@ on_each_loop "text lines" do |mode|
   server = serve(mode, "--log-format", "text")
   server.client.get("/a?b=c")
   line = eventually("a line") { server.log.lines.grep(/method=/).first }
-  assert_match(/\A\S+Z .*method=GET path="\/a\?b=c" status=404 bytes=\d+ total_ms=\d+\.\d+ worker=0 sent=true\n\z/, line)
+  assert_match(/\A\S+Z .*method=GET path="\/a\?b=c" status=404 bytes=\d+ total_ms=\d+\.\d{3} queue_ms=- app_ms=- worker=0 id=[\w-]{22} remote=127\.0\.0\.1 sent=true\n\z/, line)
 end
 
 on_each_loop "what a client sends cannot break a line" do |mode|

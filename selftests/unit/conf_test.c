@@ -49,7 +49,7 @@ TEST(defaults)
 	EXPECT_EQ(conf.limits.max_request_read_ms, 60000);
 	EXPECT_EQ(conf.graceful_timeout_ms, 30000);
 	EXPECT_EQ(conf.io_uring, IO_URING_AUTO);
-	EXPECT_EQ(conf.log_format, LOG_FORMAT_AUTO);
+	EXPECT_STREQ(conf.log_format, "auto");
 	EXPECT_TRUE(conf.log_requests);
 	EXPECT_TRUE(conf.preload);
 	EXPECT_FALSE(conf.pin);
@@ -96,7 +96,7 @@ TEST(every_option_sets_its_own)
 	EXPECT_EQ(conf.limits.idle_keepalive_ms, 4000);
 	EXPECT_EQ(conf.graceful_timeout_ms, 5000);
 	EXPECT_EQ(log_level, LOG_LEVEL_WARN);
-	EXPECT_EQ(conf.log_format, LOG_FORMAT_TEXT);
+	EXPECT_STREQ(conf.log_format, "text");
 	EXPECT_FALSE(conf.log_requests);
 	EXPECT_STREQ(conf.pidfile, "pid");
 	EXPECT_FALSE(conf.preload);
@@ -150,7 +150,7 @@ TEST(environment_before_arguments_before_file)
 	setenv("HYPERION_LOG_FORMAT", "auto", 1);
 	setenv("HYPERION_LOG_REQUESTS", "yes", 1);
 	ASSERT_EQ(read_words(&conf, &file, args), CONF_RUN);
-	EXPECT_EQ(conf.log_format, LOG_FORMAT_AUTO);
+	EXPECT_STREQ(conf.log_format, "auto");
 	EXPECT_TRUE(conf.log_requests);
 	EXPECT_EQ(conf.io_uring, IO_URING_OFF);
 	EXPECT_EQ(conf.nr_threads, 3);
@@ -191,7 +191,7 @@ TEST(bad_environment_is_ignored)
 		       "--log-level", "warn"),
 		  CONF_RUN);
 	EXPECT_EQ(conf.io_uring, IO_URING_OFF);
-	EXPECT_EQ(conf.log_format, LOG_FORMAT_JSON);
+	EXPECT_STREQ(conf.log_format, "json");
 	EXPECT_FALSE(conf.log_requests);
 	EXPECT_EQ(log_level, LOG_LEVEL_WARN);
 }

@@ -97,7 +97,7 @@ TEST_F(warm, no_heap)
 	struct owner *o = &self->o;
 
 	/* With the log's views, which are in the request's arena. */
-	o->http.keep_views = true;
+	o->http.keep = ~0u;
 	once(o, variant->in, FEED_WHOLE);
 	once(o, variant->in, FEED_BYTES);
 	ASSERT_GT(nr_heap, 0);
@@ -159,7 +159,7 @@ static void talk(void *arg)
 		return;
 	o.send_max = t->send_max;
 	o.stopped = t->late;
-	o.http.keep_views = t->keep_views;
+	o.http.keep = t->keep_views ? ~0u : 0;
 	feed_init(&f, t->how, sizeof(conversation) - 1, NULL);
 	for (; (n = feed_next(&f)); p += n)
 		owner_feed(&o, p, n);

@@ -279,7 +279,7 @@ TEST_F(flow, what_the_log_is_given)
 	u64 start = o->http.now_ns;
 
 	o->http.done = note_views;
-	o->http.keep_views = true;
+	o->http.keep = ~0u;
 	o->stopped = true;
 	owner_feed(o, "M-X /put?a HTTP/1.0\r\nContent-Length: 1\r\n", 40);
 	owner_wait(o, 10);
