@@ -70,8 +70,10 @@ module Lab
     end
 
     # kase: what is asked for first, and whether the answer is right; resource: which app runs.
-    def with_server(name = :hyperion, extra: [], kase: :constant, resource: Lab.cases.fetch(kase).resource)
-      server = Server.new(Lab.peers.fetch(name), build: @build, cpu: @server_cpu, resource: resource, extra: extra)
+    def with_server(name = :hyperion, extra: [], kase: :constant, resource: Lab.cases.fetch(kase).resource,
+                    stdout: nil)
+      server = Server.new(Lab.peers.fetch(name), build: @build, cpu: @server_cpu, resource: resource, extra: extra,
+                                                   stdout: stdout)
       server.check(Lab.cases.fetch(kase))
       yield server
     ensure
@@ -107,9 +109,9 @@ module Lab
     end
 
     # CPU microseconds of the server per request of a load; fails on errors.
-    def cost(server, *args)
+    def cost(server, *args, path: nil)
       before = server.tree.cpu
-      r = load(server, *args)
+      r = load(server, *args, path: path)
       raise Server::Failed, "#{r['errors']} errors under load" if r['errors'].positive? || r['requests'].zero?
 
       ProcessTree.used(before, server.tree.cpu).last / 1e3 / r['requests']

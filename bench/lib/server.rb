@@ -37,7 +37,8 @@ module Lab
 
     attr_reader :peer, :port, :tree
 
-    def initialize(peer, build:, cpu:, resource: :constant, extra: [])
+    # stdout: nil = its log.
+    def initialize(peer, build:, cpu:, resource: :constant, extra: [], stdout: nil)
       @peer = peer
       raise Failed, peer.absence unless peer.program(build)
 
@@ -48,7 +49,7 @@ module Lab
       @log = File.join(@dir, 'log')
       # A lab that is killed must not leave servers behind.
       argv = ['setpriv', '--pdeathsig', 'TERM', 'taskset', '-c', cpu.to_s, *peer.command.call(site), *extra]
-      @pid = Process.spawn(*argv, pgroup: true, in: File::NULL, out: @log, err: @log, chdir: @dir)
+      @pid = Process.spawn(*argv, pgroup: true, in: File::NULL, out: stdout || @log, err: @log, chdir: @dir)
       self.class.running << self
       @tree = ProcessTree.new(@pid)
       wait_until_it_answers
