@@ -32,7 +32,7 @@ class Server
 
     # @port: nil = a free one; @bind: another URI instead of tcp://127.0.0.1:PORT, or false for none.
     # @wait: whether to wait until it listens. @no_uring, @nobody: as the modes, for this one.
-    # @out: where its stdout goes instead of the log; @before: a command that runs it; anything else is
+    # @out, @err: where these go instead of the log; @before: a command that runs it; anything else is
     # for Process.spawn.
     def start(*args, port: nil, bind: nil, env: {}, wait: true, **how)
       server = new(args, port || free_port, bind, env, **how)
@@ -64,17 +64,19 @@ class Server
     end
   end
 
-  attr_reader :pid, :port
+  attr_reader :pid, :port, :started_at, :folder
 
   def initialize(args, port, bind, env, no_uring: MODE == "no_uring", nobody: MODE == "nobody", chdir: ROOT,
-                 out: nil, before: [], **options)
+                 out: nil, err: nil, before: [], **options)
     @port = port
+    @folder = chdir
+    @started_at = Process.clock_gettime(Process::CLOCK_MONOTONIC)
     @log = Tempfile.new("hyperion-log")
     words = (no_uring ? [File.join(BUILD, "selftests/harness/seccomp_no_uring")] : []) + before + as_user(nobody)
     words += bind == false ? [] : ["-b", bind || "tcp://127.0.0.1:#{port}"]
     args += ["--no-app"] unless args.any? { |a| a.to_s.end_with?(".ru") }
     @pid = Process.spawn(env, *words, *args.map(&:to_s), in: File::NULL, out: out || [@log.path, "a"],
-                         err: [@log.path, "a"], pgroup: true, chdir: chdir, **options)
+                         err: err || [@log.path, "a"], pgroup: true, chdir: chdir, **options)
   end
 
   def log

@@ -4,6 +4,8 @@
 # The access log: one line per request, whole, escaped, and never in the way.
 
 require_relative "client"
+require "fcntl"
+require "io/wait"
 require "json"
 require "time"
 
@@ -163,4 +165,229 @@ on_each_loop "an answer that could not be sent is marked" do |mode|
   end
   cut = eventually("a line") { server.log.lines.grep(/"sent":false/).first }
   assert_equal "/big", JSON.parse(cut)["path"]
+end
+
+# --- formats ---
+
+# Over a connection of its own: a stop need not wait for it.
+def once(server, *args)
+  client = Client.new(server.connect)
+  client.get(*args)
+ensure
+  client&.close
+end
+
+on_each_loop "common, combined and a template" do |mode|
+  want = {
+    "common" => %r{\A127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] "GET /a\?b=c HTTP/1\.1" 404 \d+\n\z},
+    "combined" => %r{\A127\.0\.0\.1 - - \[[^\]]+\] "GET /a\?b=c HTTP/1\.1" 404 \d+ "http://x/" "a \\"b\\""\n\z},
+    "{method} {path_only} <{query}> {status} {remote_addr} {{}}" => %r{\AGET /a <b=c> 404 127\.0\.0\.1 \{\}\n\z},
+  }
+  want.each do |format, line|
+    server = serve(mode, "--log-format", format, "--log-file", "access.log", chdir: open_folder)
+    once(server, "/a?b=c", "Referer: http://x/", 'User-Agent: a "b"')
+    assert server.stop.success?
+    assert_match line, File.read(File.join(server.folder, "access.log"))
+  end
+end
+
+test "formats that are refused" do
+  { "{nope}" => /--log-format \{nope\}: allowed is a template of the fields \{time\} .*\{queue_ms\}.*\{sent\}/,
+    "xml" => /--log-format xml: allowed is text, json, common, combined, auto, or a template/,
+    "{status" => /--log-format \{status: allowed is a template/ }.each do |format, message|
+    server = Server.start("--log-format", format, wait: false)
+    assert_equal 2, server.wait.exitstatus
+    assert_match message, server.log
+  end
+end
+
+on_each_loop "request ids: the client's if it is sane, else one of ours" do |mode|
+  server = serve(mode, "--log-format", "{request_id} {path}", "--log-file", "access.log", chdir: open_folder)
+  client = server.client
+  sane = "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
+  # C's own answers do not carry it.
+  refute client.get("/1", "X-Request-Id: #{sane}").headers.key?("x-request-id")
+  client.get("/2", "X-Request-Id: a\"b")
+  client.get("/3", "X-Request-Id: #{"x" * 129}")
+  client.get("/4", "X-Request-Id: one", "X-Request-Id: two")
+  client.get("/5", "x-request-id: #{"x" * 128}")
+  client.get("/6")
+  client.get("/", "X-Request-Id: #{sane}") # a constant
+  client.close
+  assert server.stop.success?
+  ids = File.readlines(File.join(server.folder, "access.log"), chomp: true).map { |line| line.split.first }
+  assert_equal [sane, "x" * 128, sane], ids.values_at(0, 4, 6)
+  made = ids.values_at(1, 2, 3, 5)
+  made.each { |id| assert_match(/\A[A-P][\w-]{21}\z/, id) }
+  assert_equal made, made.uniq
+end
+
+on_each_loop "--no-request-id" do |mode|
+  server = serve(mode, "--no-request-id", "--log-format", "id={request_id}", "--log-file", "access.log", chdir: open_folder)
+  once(server, "/", "X-Request-Id: abc")
+  assert server.stop.success?
+  assert_equal "id=-\n", File.read(File.join(server.folder, "access.log"))
+end
+
+# --- files ---
+
+# The lines of all files whose names begin so, oldest first.
+def lines_of(server, name)
+  Dir[File.join(server.folder, "#{name}*")].sort_by { |f| File.mtime(f) }.flat_map { |f| File.readlines(f) }
+end
+
+def rotate(server, name, number)
+  path = File.join(server.folder, name)
+  File.rename(path, "#{path}.#{number}")
+  server.signal(:HUP)
+  eventually("a new #{name}") { File.exist?(path) }
+end
+
+on_each_loop "HUP opens renamed files anew, and not one line is lost or torn", seconds: 30 do |mode|
+  server = serve(mode, "-w", 2, "--log-file", "access.log", "--error-log", "error.log", "--log-format", "{path} {worker}", chdir: open_folder)
+  stop = false
+  counts = Array.new(3) { 0 }
+  threads = counts.each_index.map do |t|
+    Thread.new do
+      until stop
+        client = Client.new(server.connect)
+        20.times { client.get("/#{t}/#{counts[t] += 1}") }
+        client.close
+      end
+    end
+  end
+  5.times do |i|
+    before = counts.sum
+    eventually("requests") { counts.sum > before + 50 }
+    rotate(server, "access.log", i)
+    # All workers have moved: what is asked for now goes to the new file.
+    eventually("lines in the new file") { File.readlines(File.join(server.folder, "access.log")).map { |l| l.split[1] }.uniq.size == 2 }
+  end
+  stop = true
+  threads.each(&:join)
+  assert server.stop.success?
+  lines = lines_of(server, "access.log")
+  lines.each { |line| assert_match(%r{\A/\d/\d+ [01]\n\z}, line) }
+  asked = counts.each_with_index.flat_map { |count, t| (1..count).map { |n| "/#{t}/#{n}" } }
+  assert_equal asked.sort, lines.map { |line| line.split.first }.sort
+  assert_equal 6, Dir[File.join(server.folder, "access.log*")].size
+end
+
+test "the error log in a file, with the time" do
+  server = Server.start("--no-app", "-w", 1, "--error-log", "error.log", chdir: open_folder)
+  path = File.join(server.folder, "error.log")
+  eventually("a line") { File.read(path).include?("listening on") }
+  rotate(server, "error.log", 1)
+  eventually("a line in the new file") { File.read(path).include?("log: files opened anew") }
+  Process.kill(:KILL, server.workers.first)
+  eventually("the death of a worker") { File.read(path).include?("killed by signal 9") }
+  assert server.stop.success?
+  (File.readlines(path) + File.readlines("#{path}.1")).each { |line| assert_match(/\A20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ \[\d+\] \w+: \S/, line) }
+  assert_equal "", server.log
+end
+
+test "files that cannot be opened stop the start" do
+  folder = open_folder
+  system("mkfifo", File.join(folder, "pipe"), exception: true)
+  [["--log-file", "/nonexistent/a", /--log-file \/nonexistent\/a: No such file or directory/],
+   ["--error-log", folder, /--error-log #{folder}: Is a directory/],
+   ["--log-file", File.join(folder, "pipe"), /--log-file \S+pipe: No such device or address; nobody reads this pipe/]].each do |option, path, message|
+    server = Server.start("--no-app", option, path, wait: false)
+    assert_equal 1, server.wait.exitstatus
+    assert_match message, server.log
+    assert Server.unused?(server.port)
+  end
+end
+
+on_each_loop "a folder that went away leaves the open file in use" do |mode|
+  folder = open_folder
+  Dir.mkdir(File.join(folder, "logs"))
+  File.chmod(0o777, File.join(folder, "logs"))
+  server = serve(mode, "--log-file", "logs/access.log", "--log-format", "{path}", chdir: folder)
+  client = server.client
+  client.get("/before")
+  File.rename(File.join(folder, "logs"), File.join(folder, "old"))
+  server.signal(:HUP)
+  eventually("a word about it") { server.log.match?(%r{error: log: --log-file logs/access.log: No such file or directory}) }
+  client.get("/after")
+  client.close
+  assert server.stop.success?
+  assert_equal "/before\n/after\n", File.read(File.join(folder, "old/access.log"))
+end
+
+# The worker may neither open the file nor reach its folder.
+on_each_loop "workers of another user" do |mode|
+  needs("root")
+  folder = Dir.mktmpdir("hyperion-root-only")
+  Tap.after { FileUtils.remove_entry(folder, true) }
+  server = serve(mode, "-w", 2, "--user", "nobody", "--log-file", "#{folder}/access.log", "--error-log", "#{folder}/error.log",
+                 "--log-format", "{path}", chdir: folder)
+  server.workers.each { |pid| assert_equal 65_534, process_status(pid, "Uid") }
+  20.times { |i| once(server, "/a#{i}") }
+  rotate(server, "access.log", 1)
+  eventually("lines of both workers") { once(server, "/b"); File.size?("#{folder}/access.log") }
+  assert server.stop.success?
+  assert_equal((0..19).map { |i| "/a#{i}\n" }.sort, File.readlines("#{folder}/access.log.1").grep(/a/).sort)
+  assert_equal 0, File.stat("#{folder}/access.log").uid
+end
+
+# --- nobody reads ---
+
+TOLD = /log: (\d+) lines of the access log dropped/
+
+on_each_loop "dropped lines are told while requests go on, and each line is either read or told", seconds: 30 do |mode|
+  reader, writer = IO.pipe
+  server = serve(mode, "--log-format", "{path}", out: writer)
+  writer.close
+  client = server.client
+  count = 0
+  12_000.times { client.get("/#{count += 1}/#{"x" * 40}") }
+  eventually("a word about dropped lines") { server.log.match?(TOLD) }
+  # Once a second at most.
+  assert server.log.scan(TOLD).size <= 1 + (Process.clock_gettime(Process::CLOCK_MONOTONIC) - server.started_at), server.log
+  text = Thread.new { reader.read }
+  200.times { client.get("/#{count += 1}") }
+  client.close
+  assert server.stop.success?
+  told = server.log.scan(TOLD).sum { |n,| n.to_i }
+  assert told.positive?
+  assert_equal count, text.value.lines.size + told
+end
+
+# Both of them lead into one pipe, as 2>&1 does, which is full.
+on_each_loop "access log and error log in one full pipe", seconds: 30 do |mode|
+  reader, writer = IO.pipe
+  server = serve(mode, "--log-format", "{path}", "--log-level", "debug", out: writer, err: writer)
+  client = server.client
+  count = 0
+  12_000.times { assert_equal 404, client.get("/#{count += 1}/#{"x" * 40}").status }
+  refute writer.wait_writable(0), "the pipe is not full"
+  # Its description is shared with us, and as it was.
+  assert_equal 0, writer.fcntl(Fcntl::F_GETFL) & Fcntl::O_NONBLOCK
+  assert_equal 200, once(server).status
+  count += 1
+  text = Thread.new { reader.read }
+  # What was not told in vain is told now.
+  eventually("room") { writer.wait_writable(0) }
+  writer.close
+  client.close
+  assert server.stop.success?
+  lines = text.value.lines
+  told = lines.filter_map { |line| line[TOLD, 1]&.to_i }.sum
+  assert told.positive?
+  assert_equal count, lines.grep(%r{\A/}).size + told
+end
+
+on_each_loop "a stop does not wait for the reader of the log", seconds: 20 do |mode|
+  _reader, writer = IO.pipe
+  server = serve(mode, "--log-format", "{path}", "--graceful-timeout", 600, out: writer)
+  writer.close
+  client = server.client
+  4000.times { |i| client.get("/#{i}/#{"x" * 100}") }
+  client.close
+  assert server.stop.success?
+  # What was left in the buffers is told as well.
+  last = server.log.scan(TOLD).sum { |n,| n.to_i }
+  assert last > 3000, server.log
+  refute_match(/killing|graceful_timeout/, server.log)
 end

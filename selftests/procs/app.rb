@@ -73,7 +73,7 @@ module Procs
 end
 
 class Server
-  attr_accessor :folder # that the app is in
+  attr_writer :folder # that the app is in
 
   def read(name)
     File.read(File.join(folder, name))

@@ -291,3 +291,24 @@ TEST(any_allocation_may_fail)
 {
 	EXPECT_EQ(for_each_failing_alloc(make, NULL), 2);
 }
+
+/* A write that failed, and what is left at the end: lines are counted, not bytes. */
+TEST_F(access_log, lost_lines_are_counted)
+{
+	struct view v;
+
+	for (int i = 0; i < 5; i++)
+		access_log_add(&self->log, &self->req);
+	v = access_log_next(&self->log);
+	for (int i = 0; i < 3; i++)
+		access_log_add(&self->log, &self->req);
+	access_log_lost(&self->log, v.len / 5 * 2);
+	EXPECT_EQ(self->log.dropped, 2);
+	access_log_written(&self->log, v.len / 5);
+	EXPECT_EQ(access_log_next(&self->log).len, v.len / 5 * 2);
+	EXPECT_FALSE(access_log_empty(&self->log));
+	access_log_give_up(&self->log);
+	EXPECT_EQ(self->log.dropped, 2 + 2 + 3);
+	EXPECT_TRUE(access_log_empty(&self->log));
+	EXPECT_EQ(access_log_next(&self->log).len, 0);
+}
