@@ -11,6 +11,7 @@
 
 #include "selftests/h1_owner.h"
 #include "selftests/harness/rng.h"
+#include "server/reqid.h"
 
 int LLVMFuzzerTestOneInput(const u8 *p, size_t len);
 
@@ -33,6 +34,8 @@ struct way {
 /* Ends what the input left open in the same way for all: a head, but not a body. */
 static const char line_ends[] = "\r\n\r\n";
 
+static struct reqid ids; /* zeros will do */
+
 static void set_up(struct owner *o, const struct way *way, u8 flags)
 {
 	if (!owner_init(o))
@@ -48,6 +51,7 @@ static void set_up(struct owner *o, const struct way *way, u8 flags)
 	}
 	o->http.draining = flags & FUZZ_DRAIN;
 	o->http.keep = flags & FUZZ_VIEWS ? ~0u : 0;
+	o->http.ids = flags & FUZZ_VIEWS ? &ids : NULL;
 }
 
 /* What came out, with the state of the link behind it. */

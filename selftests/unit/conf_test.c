@@ -51,6 +51,9 @@ TEST(defaults)
 	EXPECT_EQ(conf.io_uring, IO_URING_AUTO);
 	EXPECT_STREQ(conf.log_format, "auto");
 	EXPECT_TRUE(conf.log_requests);
+	EXPECT_TRUE(conf.request_id);
+	EXPECT_STREQ(conf.log_file, "");
+	EXPECT_STREQ(conf.error_log, "");
 	EXPECT_TRUE(conf.preload);
 	EXPECT_FALSE(conf.pin);
 	EXPECT_STREQ(conf.rackup, "config.ru");
@@ -64,14 +67,14 @@ TEST(every_option_sets_its_own)
 	struct conf conf;
 
 	alone();
-	ASSERT_EQ(READ(&conf, "-b", "tcp://127.0.0.1:1", "--bind=unix:///run/x", "-p", "3", "-w",
-		       "7", "-t", "2", "-C", "c.rb", "-e", "production", "--user", "u", "--group",
-		       "g", "--max-pending", "11", "--constant", "/a=b=c", "--io-uring", "off",
-		       "--pin", "--max-connections", "12", "--max-header-bytes", "2048",
-		       "--max-body-bytes", "99", "--read-timeout", "2",
-		       "--max-request-read-seconds", "3", "--idle-keepalive", "4",
-		       "--graceful-timeout", "5", "--log-level", "warn", "--log-format", "text",
-		       "--no-log-requests", "--pidfile", "pid", "--no-preload", "app.ru"),
+	ASSERT_EQ(READ(&conf, "-b", "tcp://127.0.0.1:1", "--bind=unix:///run/x", "-p", "3", "-w", "7",
+		       "-t", "2", "-C", "c.rb", "-e", "production", "--user", "u", "--group", "g",
+		       "--max-pending", "11", "--constant", "/a=b=c", "--io-uring", "off", "--pin",
+		       "--max-connections", "12", "--max-header-bytes", "2048", "--max-body-bytes",
+		       "99", "--read-timeout", "2", "--max-request-read-seconds", "3",
+		       "--idle-keepalive", "4", "--graceful-timeout", "5", "--log-level", "warn",
+		       "--log-format", "text", "--no-log-requests", "--no-request-id", "--log-file",
+		       "a.log", "--error-log", "e.log", "--pidfile", "pid", "--no-preload", "app.ru"),
 		  CONF_RUN);
 	EXPECT_EQ(conf.nr_binds, 3);
 	EXPECT_STREQ(conf.binds[1].text, "unix:///run/x");
@@ -98,6 +101,9 @@ TEST(every_option_sets_its_own)
 	EXPECT_EQ(log_level, LOG_LEVEL_WARN);
 	EXPECT_STREQ(conf.log_format, "text");
 	EXPECT_FALSE(conf.log_requests);
+	EXPECT_FALSE(conf.request_id);
+	EXPECT_STREQ(conf.log_file, "a.log");
+	EXPECT_STREQ(conf.error_log, "e.log");
 	EXPECT_STREQ(conf.pidfile, "pid");
 	EXPECT_FALSE(conf.preload);
 	EXPECT_STREQ(conf.rackup, "app.ru");
@@ -232,9 +238,20 @@ TEST(words_for_switches)
 TEST(settings_of_a_file_are_checked)
 {
 	static const char *const good[][2] = {
-		{ "workers", "4" },         { "max_body_bytes", "0" }, { "max-body-bytes", "1" },
-		{ "bind", "unix:///a" },    { "pin", "true" },         { "log_requests", "off" },
-		{ "environment", "a b c" }, { "log_level", "info" },   { "preload", "0" },
+		{ "workers", "4" },
+		{ "max_body_bytes", "0" },
+		{ "max-body-bytes", "1" },
+		{ "bind", "unix:///a" },
+		{ "pin", "true" },
+		{ "log_requests", "off" },
+		{ "environment", "a b c" },
+		{ "log_level", "info" },
+		{ "preload", "0" },
+		{ "log_format", "{path}" },
+		{ "log_format", "combined" },
+		{ "log_file", "a" },
+		{ "error_log", "b" },
+		{ "request_id", "false" },
 	};
 	static const char *const bad[][2] = {
 		{ "workers", "0" },        { "workers", "" },        { "worker", "1" },
@@ -243,7 +260,8 @@ TEST(settings_of_a_file_are_checked)
 		{ "help", "1" },           { "check", "1" },         { "version", "1" },
 		{ "user", "root" },        { "group", "root" },      { "config", "other.rb" },
 		{ "no_app", "true" },      { "no-app", "true" },     { "environment", "" },
-		{ "constant", "nothing" }, { "max_pending", "0x1" },
+		{ "constant", "nothing" }, { "max_pending", "0x1" }, { "log_format", "{nope}" },
+		{ "log_format", "xml" },   { "log_file", "" },       { "request_id", "perhaps" },
 	};
 
 	alone();

@@ -7,6 +7,7 @@
 #include "selftests/h1_owner.h"
 #include "selftests/h1_rules.h"
 #include "selftests/harness/fail.h"
+#include "server/reqid.h"
 
 #include <stdlib.h>
 
@@ -95,9 +96,12 @@ static void once(struct owner *o, const char *in, enum feeding how)
 TEST_F(warm, no_heap)
 {
 	struct owner *o = &self->o;
+	struct reqid ids;
 
 	/* With the log's views, which are in the request's arena. */
 	o->http.keep = ~0u;
+	reqid_seed(&ids, 1, (const u32[4]){ 1, 2, 3, 4 });
+	o->http.ids = &ids;
 	once(o, variant->in, FEED_WHOLE);
 	once(o, variant->in, FEED_BYTES);
 	ASSERT_GT(nr_heap, 0);
@@ -151,6 +155,7 @@ static void talk(void *arg)
 {
 	struct talk *t = arg;
 	struct owner o;
+	struct reqid ids;
 	struct feed f;
 	const char *p = conversation;
 	size_t n;
@@ -160,6 +165,8 @@ static void talk(void *arg)
 	o.send_max = t->send_max;
 	o.stopped = t->late;
 	o.http.keep = t->keep_views ? ~0u : 0;
+	reqid_seed(&ids, 1, (const u32[4]){ 1, 2, 3, 4 });
+	o.http.ids = t->keep_views ? &ids : NULL;
 	feed_init(&f, t->how, sizeof(conversation) - 1, NULL);
 	for (; (n = feed_next(&f)); p += n)
 		owner_feed(&o, p, n);
