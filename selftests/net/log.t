@@ -274,7 +274,7 @@ on_each_loop "HUP opens renamed files anew, and not one line is lost or torn", s
 end
 
 test "the error log in a file, with the time" do
-  server = Server.start("--no-app", "-w", 1, "--error-log", "error.log", chdir: open_folder)
+  server = Server.start("--no-app", "-w", 1, "--io-uring", "off", "--error-log", "error.log", chdir: open_folder)
   path = File.join(server.folder, "error.log")
   eventually("a line") { File.read(path).include?("listening on") }
   rotate(server, "error.log", 1)
@@ -288,7 +288,8 @@ end
 
 test "files that cannot be opened stop the start" do
   folder = open_folder
-  system("mkfifo", File.join(folder, "pipe"), exception: true)
+  File.mkfifo(File.join(folder, "pipe"))
+  File.chmod(0o666, File.join(folder, "pipe"))
   [["--log-file", "/nonexistent/a", /--log-file \/nonexistent\/a: No such file or directory/],
    ["--error-log", folder, /--error-log #{folder}: Is a directory/],
    ["--log-file", File.join(folder, "pipe"), /--log-file \S+pipe: No such device or address; nobody reads this pipe/]].each do |option, path, message|
