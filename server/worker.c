@@ -3,10 +3,10 @@
 
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "server/acceptor.h"
 #include "server/app.h"
 #include "server/conn.h"
 #include "server/control.h"
@@ -21,11 +21,7 @@
 #include "server/title.h"
 #include "server/wheel.h"
 
-#define ACCEPT_RETRY_MS 100 /* after running out of descriptors or memory */
-#define NEAR_LIMIT 256u /* connections; so near to max_connections they are accepted one by one */
 #define TITLE_MS 1000 /* how often the process title may change */
-#define LOOK_MIN_MS 16 /* after its start a worker looks into its queues again ... */
-#define LOOK_MAX_MS 512 /* ... ever more seldom, until then */
 #define SUBMIT_MAX 256u /* jobs handed over at a time */
 #define SLICE_NS (200 * NSEC_PER_USEC) /* of the I/O thread beside Ruby's */
 
@@ -35,26 +31,20 @@ enum worker_state {
 	WORKER_STOPPING, /* connections are being cut */
 };
 
-struct listener {
-	struct io io;
-	struct worker *worker;
-	bool open;
-};
+_Static_assert(MAX_BINDS <= ACCEPTOR_MAX, "an acceptor has room for all addresses");
 
 struct worker {
 	u32 id;
 	const struct conf *conf;
 	enum worker_state state;
-	bool accept_paused; /* until accept_timer */
 	struct loop *loop;
 	struct route_table *routes;
 	struct http http;
 	struct wheel wheel;
 	struct conns conns;
-	struct listener listeners[MAX_BINDS];
+	struct acceptor acceptor;
 	struct io control;
-	struct timer accept_timer, drain_timer, title_timer, look_timer;
-	u32 look_ms;
+	struct timer drain_timer, title_timer;
 	u32 title_conns, title_busy; /* what the title says */
 	bool logs; /* requests */
 	struct log_writer log;
@@ -79,116 +69,9 @@ static u64 now_ms(const struct worker *w)
 	return w->http.now_ns / NSEC_PER_MSEC;
 }
 
-/* What still waits in the queue would be reset by the close. */
-static void close_listener(struct listener *lis)
-{
-	struct worker *w = lis->worker;
-	int listener = lis->io.fd, fd;
-
-	loop_remove(w->loop, &lis->io);
-	lis->open = false;
-	while (w->state == WORKER_DRAINING &&
-	       (fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
-		if (conn_open(&w->conns, fd, &h1_proto))
-			log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
-				    w->id);
-	/* Not loop_close(), which may take until the end of the batch. */
-	close(listener);
-}
-
-/* Accepting follows the worker's state. */
-static void update_listener(struct listener *lis)
-{
-	struct worker *w = lis->worker;
-	bool armed = lis->io.inflight & IO_ACCEPT;
-	bool want = w->state == WORKER_SERVING && !w->accept_paused &&
-		    w->conns.nr < w->conf->max_connections;
-	bool near = w->conf->max_connections - w->conns.nr <= NEAR_LIMIT;
-
-	if (!lis->open)
-		return;
-	if (armed && (!want || (near && !lis->io.single)))
-		armed = !loop_accept_stop(w->loop, &lis->io);
-	if (want && !armed && near)
-		loop_accept_one(w->loop, &lis->io);
-	else if (want && !armed)
-		loop_accept(w->loop, &lis->io);
-	if (w->state != WORKER_SERVING && !armed)
-		close_listener(lis);
-}
-
-static void update_listeners(struct worker *w)
-{
-	for (u32 i = 0; i < w->conf->nr_binds; i++)
-		update_listener(&w->listeners[i]);
-}
-
-static void accept_failed(struct listener *lis, int err)
-{
-	struct worker *w = lis->worker;
-
-	if (err == -ECONNABORTED || err == -EPROTO)
-		return;
-	log_limited(LOG_LEVEL_ERROR, "worker: accept failed: %s worker=%u connections=%u",
-		    strerror(-err), w->id, w->conns.nr);
-	w->accept_paused = true;
-	wheel_add(&w->wheel, &w->accept_timer, now_ms(w) + ACCEPT_RETRY_MS);
-}
-
-static void listener_accepted(struct io *io, int fd)
-{
-	struct listener *lis = container_of(io, struct listener, io);
-	struct worker *w = lis->worker;
-
-	if (fd < 0) {
-		if (fd != -ECANCELED)
-			accept_failed(lis, fd);
-		update_listener(lis);
-		return;
-	}
-	if (conn_open(&w->conns, fd, &h1_proto))
-		log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u", w->id);
-	if (unlikely(w->conns.nr + NEAR_LIMIT >= w->conf->max_connections))
-		update_listeners(w);
-	else if (unlikely(!(io->inflight & IO_ACCEPT)))
-		update_listener(lis);
-}
-
-static void accept_again(struct timer *t)
-{
-	struct worker *w = container_of(t, struct worker, accept_timer);
-
-	w->accept_paused = false;
-	update_listeners(w);
-}
-
-/*
- * io_uring wakes one waiter for each connection, and a worker that was killed
- * leaves its own behind until the kernel has taken its ring apart: a connection
- * that woke only that one would wait for the next to come. Arming anew looks.
- */
-static void look_again(struct timer *t)
-{
-	struct worker *w = container_of(t, struct worker, look_timer);
-
-	for (u32 i = 0; i < w->conf->nr_binds; i++) {
-		struct listener *lis = &w->listeners[i];
-
-		/* Where it has to wait, its -ECANCELED arms it. */
-		if (lis->open && loop_accept_stop(w->loop, &lis->io))
-			update_listener(lis);
-	}
-	w->look_ms *= 2;
-	if (w->look_ms <= LOOK_MAX_MS)
-		wheel_add(&w->wheel, t, now_ms(w) + w->look_ms);
-}
-
 static void conn_closed(struct conns *cs)
 {
-	struct worker *w = container_of(cs, struct worker, conns);
-
-	if (unlikely(cs->nr + 1 == w->conf->max_connections))
-		update_listeners(w);
+	acceptor_conn_closed(&container_of(cs, struct worker, conns)->acceptor);
 }
 
 static void stop(struct worker *w)
@@ -196,7 +79,7 @@ static void stop(struct worker *w)
 	if (w->state == WORKER_STOPPING)
 		return;
 	w->state = WORKER_STOPPING;
-	update_listeners(w);
+	acceptor_stop(&w->acceptor, ACCEPTOR_OFF);
 	conns_close(&w->conns);
 }
 
@@ -207,7 +90,7 @@ static void drain(struct worker *w)
 	w->state = WORKER_DRAINING;
 	w->http.draining = true;
 	w->title_conns = UINT32_MAX; /* so that the title will say so */
-	update_listeners(w);
+	acceptor_stop(&w->acceptor, ACCEPTOR_DRAINING);
 	conns_shutdown(&w->conns);
 	wheel_add(&w->wheel, &w->drain_timer, now_ms(w) + w->conf->graceful_timeout_ms);
 }
@@ -262,7 +145,6 @@ static void request_done(struct http *http, struct req *r)
 	log_writer_add(&container_of(http, struct worker, http)->log, r);
 }
 
-static const struct io_ops listener_ops = { .accepted = listener_accepted };
 static const struct io_ops control_ops = { .ready = control_ready };
 
 static int add_constant(struct worker *w, struct view path, struct view body)
@@ -307,21 +189,6 @@ static int init_log(struct worker *w, int fd)
 	w->logs = true;
 	w->http.keep = w->log.log.format.keep;
 	w->http.done = request_done;
-	return 0;
-}
-
-static int init_listeners(struct worker *w, const int *fds)
-{
-	for (u32 i = 0; i < w->conf->nr_binds; i++) {
-		struct listener *lis = &w->listeners[i];
-		int err = loop_add(w->loop, &lis->io, fds[i], &listener_ops);
-
-		if (err)
-			return err;
-		lis->worker = w;
-		lis->open = true;
-		update_listener(lis);
-	}
 	return 0;
 }
 
@@ -505,12 +372,8 @@ static int init(struct worker *w, const struct worker_params *params)
 	wheel_init(&w->wheel, now_ms(w));
 	conns_init(&w->conns, w->loop, &w->http, &w->wheel);
 	w->conns.closed = conn_closed;
-	timer_init(&w->accept_timer, accept_again);
 	timer_init(&w->drain_timer, drained_too_long);
 	timer_init(&w->title_timer, title_due);
-	timer_init(&w->look_timer, look_again);
-	w->look_ms = LOOK_MIN_MS;
-	wheel_add(&w->wheel, &w->look_timer, now_ms(w) + w->look_ms);
 	err = loop_add_plain(w->loop, &w->control, params->control_fd, &control_ops);
 	if (!err && loop_poll(w->loop, &w->control, POLLIN) != -EINPROGRESS)
 		err = -EIO;
@@ -518,7 +381,10 @@ static int init(struct worker *w, const struct worker_params *params)
 		err = init_log(w, params->log_fd);
 	if (!err)
 		err = init_app(w, params);
-	return err ? err : init_listeners(w, params->listeners);
+	acceptor_init(&w->acceptor, &w->conns, &h1_proto, w->id, w->conf->max_connections);
+	for (u32 i = 0; !err && i < w->conf->nr_binds; i++)
+		err = acceptor_add(&w->acceptor, params->listeners[i]);
+	return err;
 }
 
 /* --- the loop --- */
@@ -564,11 +430,8 @@ static int wait_for_events(struct worker *w)
 
 static bool finished(struct worker *w)
 {
-	if (w->state == WORKER_SERVING || w->conns.nr)
+	if (w->state == WORKER_SERVING || w->conns.nr || !acceptor_closed(&w->acceptor))
 		return false;
-	for (u32 i = 0; i < w->conf->nr_binds; i++)
-		if (w->listeners[i].open)
-			return false;
 	/* Handlers whose clients are gone may end, too, while there is time. */
 	if (w->state == WORKER_STOPPING)
 		return true;

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/acceptor.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "server/log.h"
+
+#define ACCEPT_RETRY_MS 100 /* after running out of descriptors or memory */
+#define NEAR_LIMIT 256u /* connections; so near to max_connections they are accepted one by one */
+#define LOOK_MIN_MS 16 /* after its start a worker looks into its queues again ... */
+#define LOOK_MAX_MS 512 /* ... ever more seldom, until then */
+
+/* What still waits in the queue would be reset by the close. */
+static void close_listener(struct listener *lis)
+{
+	struct acceptor *a = lis->acceptor;
+	int listener = lis->io.fd, fd;
+
+	loop_remove(a->conns->loop, &lis->io);
+	lis->open = false;
+	while (a->state == ACCEPTOR_DRAINING &&
+	       (fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+		if (conn_open(a->conns, fd, a->proto))
+			log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
+				    a->worker);
+	/* Not loop_close(), which may take until the end of the batch. */
+	close(listener);
+}
+
+/* Accepting follows the worker's state. */
+static void update_listener(struct listener *lis)
+{
+	struct acceptor *a = lis->acceptor;
+	bool armed = lis->io.inflight & IO_ACCEPT;
+	bool want = a->state == ACCEPTOR_ON && !a->paused && a->conns->nr < a->max_connections;
+	bool near = a->max_connections - a->conns->nr <= NEAR_LIMIT;
+
+	if (!lis->open)
+		return;
+	if (armed && (!want || (near && !lis->io.single)))
+		armed = !loop_accept_stop(a->conns->loop, &lis->io);
+	if (want && !armed && near)
+		loop_accept_one(a->conns->loop, &lis->io);
+	else if (want && !armed)
+		loop_accept(a->conns->loop, &lis->io);
+	if (a->state != ACCEPTOR_ON && !armed)
+		close_listener(lis);
+}
+
+static void update_listeners(struct acceptor *a)
+{
+	for (u32 i = 0; i < a->nr; i++)
+		update_listener(&a->listeners[i]);
+}
+
+static void accept_failed(struct listener *lis, int err)
+{
+	struct acceptor *a = lis->acceptor;
+
+	if (err == -ECONNABORTED || err == -EPROTO)
+		return;
+	log_limited(LOG_LEVEL_ERROR, "worker: accept failed: %s worker=%u connections=%u",
+		    strerror(-err), a->worker, a->conns->nr);
+	a->paused = true;
+	wheel_add(a->conns->wheel, &a->again, a->conns->wheel->now_ms + ACCEPT_RETRY_MS);
+}
+
+static void listener_accepted(struct io *io, int fd)
+{
+	struct listener *lis = container_of(io, struct listener, io);
+	struct acceptor *a = lis->acceptor;
+
+	if (fd < 0) {
+		if (fd != -ECANCELED)
+			accept_failed(lis, fd);
+		update_listener(lis);
+		return;
+	}
+	if (conn_open(a->conns, fd, a->proto))
+		log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
+			    a->worker);
+	if (unlikely(a->conns->nr + NEAR_LIMIT >= a->max_connections))
+		update_listeners(a);
+	else if (unlikely(!(io->inflight & IO_ACCEPT)))
+		update_listener(lis);
+}
+
+static void accept_again(struct timer *t)
+{
+	struct acceptor *a = container_of(t, struct acceptor, again);
+
+	a->paused = false;
+	update_listeners(a);
+}
+
+/*
+ * io_uring wakes one waiter for each connection, and a worker that was killed
+ * leaves its own behind until the kernel has taken its ring apart: a connection
+ * that woke only that one would wait for the next to come. Arming anew looks.
+ */
+static void look_again(struct timer *t)
+{
+	struct acceptor *a = container_of(t, struct acceptor, look);
+
+	for (u32 i = 0; i < a->nr; i++) {
+		struct listener *lis = &a->listeners[i];
+
+		/* Where it has to wait, its -ECANCELED arms it. */
+		if (lis->open && loop_accept_stop(a->conns->loop, &lis->io))
+			update_listener(lis);
+	}
+	a->look_ms *= 2;
+	if (a->look_ms <= LOOK_MAX_MS)
+		wheel_add(a->conns->wheel, t, a->conns->wheel->now_ms + a->look_ms);
+}
+
+static const struct io_ops listener_ops = { .accepted = listener_accepted };
+
+void acceptor_init(struct acceptor *a, struct conns *conns, const struct proto *proto, u32 worker,
+		   u32 max_connections)
+{
+	*a = (struct acceptor){ .conns = conns,
+				.proto = proto,
+				.worker = worker,
+				.max_connections = max_connections,
+				.look_ms = LOOK_MIN_MS };
+	timer_init(&a->again, accept_again);
+	timer_init(&a->look, look_again);
+	wheel_add(conns->wheel, &a->look, conns->wheel->now_ms + a->look_ms);
+}
+
+int acceptor_add(struct acceptor *a, int fd)
+{
+	struct listener *lis = &a->listeners[a->nr];
+	int err = loop_add(a->conns->loop, &lis->io, fd, &listener_ops);
+
+	if (err)
+		return err;
+	a->nr++;
+	lis->acceptor = a;
+	lis->open = true;
+	update_listener(lis);
+	return 0;
+}
+
+void acceptor_conn_closed(struct acceptor *a)
+{
+	if (unlikely(a->conns->nr + 1 == a->max_connections))
+		update_listeners(a);
+}
+
+void acceptor_stop(struct acceptor *a, enum acceptor_state state)
+{
+	a->state = state;
+	update_listeners(a);
+}
+
+bool acceptor_closed(const struct acceptor *a)
+{
+	for (u32 i = 0; i < a->nr; i++)
+		if (a->listeners[i].open)
+			return false;
+	return true;
+}
