@@ -238,9 +238,11 @@ static bool is_json_string(const char *p, size_t len)
 		i++;
 		if (i < len && (p[i] == '"' || p[i] == '\\'))
 			continue;
-		if (i + 4 >= len || p[i] != 'u' || strspn(p + i + 1, "0123456789abcdef") < 4)
+		if (i + 4 >= len || p[i] != 'u')
 			return false;
-		i += 4;
+		for (size_t end = i + 4; i < end;)
+			if (!strchr("0123456789abcdef", p[++i]))
+				return false;
 	}
 	return true;
 }
