@@ -367,10 +367,8 @@ const struct option_desc options[] = {
 	  set_graceful },
 	{ "log-level", 0, "LEVEL", "HYPERION_LOG_LEVEL", "debug, info, warn or error (info)",
 	  set_log_level },
-	{ "log-format", 0, "FORMAT", "HYPERION_LOG_FORMAT",
-	  "of the access log: text, json, common, combined, a template like '{method} {path} "
-	  "{status}', "
-	  "or auto: json unless it is a terminal (auto)",
+	{ "log-format", 0, "FORMAT",
+	  "HYPERION_LOG_FORMAT", "text, json, common, combined, '{method} {path} ...', or auto: json unless to a terminal (auto)",
 	  set_log_format },
 	{ "log-requests", 0, NULL, "HYPERION_LOG_REQUESTS", "one line per request (on)",
 	  set_log_requests },

@@ -37,7 +37,10 @@ REFUSED = [
   ["--idle-keepalive", ["0", "86401", "x"], /from 1 to 86400/],
   ["--graceful-timeout", ["0", "86401", "x"], /from 1 to 86400/],
   ["--log-level", ["", "verbose", "INFO"], /debug, info, warn or error/],
-  ["--log-format", ["", "xml", "JSON"], /text, json or auto/],
+  ["--log-format", ["", "xml", "JSON"], /text, json, common, combined, auto, or a template of \{time\} .*\{sent\}/],
+  ["--log-format", ["{nope}", "{status} {", "{method}{Status}"], /template of the fields \{time\} .*\{queue_ms\} .*\{sent\}/],
+  ["--log-file", ["", "x" * 256], /not empty and not longer than 255 bytes/],
+  ["--error-log", ["", "x" * 256], /not empty and not longer than 255 bytes/],
   ["--pidfile", [""], /file/],
 ].freeze
 
@@ -90,10 +93,11 @@ test "--help names every option, --version the version" do
   %w[--help -h].each do |word|
     out, err, status = call(word)
     assert_equal [0, ""], [status, err]
-    (REFUSED.map(&:first) + %w[--pin --check --version --help --log-requests --no-log-requests --no-app]).each do |option|
+    (REFUSED.map(&:first) + %w[--pin --check --version --help --log-requests --no-log-requests --request-id
+                                  --no-request-id --no-app]).each do |option|
       assert_match(/^ .*#{option}\b/, out)
     end
-    %w[TERM INT QUIT TTIN TTOU HYPERION_IO_URING HYPERION_LOG_LEVEL].each { |name| assert_include out, name }
+    %w[TERM INT QUIT HUP TTIN TTOU HYPERION_IO_URING HYPERION_LOG_LEVEL].each { |name| assert_include out, name }
     assert out.lines.all? { |line| line.chomp.size <= 140 }
   end
   %w[--version -v].each do |word|
