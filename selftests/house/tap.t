@@ -78,7 +78,7 @@ end
 
 test "io_uring can be refused, and root" do
   server = Server.start("-w", "1", no_uring: true)
-  assert_include server.log, "loop=epoll"
+  eventually("what it says once it serves") { server.log.include?("loop=epoll") }
   assert_match(%r{\AHTTP/1.1 200 }, server.exchange(GET))
   needs "root"
   server = Server.start("-w", "1", nobody: true)
