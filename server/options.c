@@ -368,7 +368,7 @@ const struct option_desc options[] = {
 	{ "log-level", 0, "LEVEL", "HYPERION_LOG_LEVEL", "debug, info, warn or error (info)",
 	  set_log_level },
 	{ "log-format", 0, "FORMAT",
-	  "HYPERION_LOG_FORMAT", "text, json, common, combined, '{method} {path} ...', or auto: json unless to a terminal (auto)",
+	  "HYPERION_LOG_FORMAT", "text, json, common, combined, {method} {path} ..., or auto: json unless to a terminal (auto)",
 	  set_log_format },
 	{ "log-requests", 0, NULL, "HYPERION_LOG_REQUESTS", "one line per request (on)",
 	  set_log_requests },
