@@ -104,13 +104,21 @@ static bool wants_each(const struct reply *r)
 	return RTEST(rb_hash_lookup(r->env, body_names.streaming));
 }
 
+/* Rails hands on what its send_file was given, often a Pathname. */
+static VALUE text_of_path(VALUE path)
+{
+	if (!RB_TYPE_P(path, T_STRING) && rb_respond_to(path, body_names.id_to_path))
+		path = rb_funcallv(path, body_names.id_to_path, 0, NULL);
+	return path;
+}
+
 static int path_of(const struct reply *r, VALUE body, u64 *len)
 {
 	VALUE path;
 
 	if (!rb_respond_to(body, body_names.id_to_path) || wants_each(r))
 		return -1;
-	path = rb_funcallv(body, body_names.id_to_path, 0, NULL);
+	path = text_of_path(rb_funcallv(body, body_names.id_to_path, 0, NULL));
 	return RB_TYPE_P(path, T_STRING) ? open_file(StringValueCStr(path), len) : -1;
 }
 
@@ -274,8 +282,13 @@ static bool send_to_ary(struct reply *r, VALUE body, bool *closed)
 		return false;
 	*closed = true; /* SPEC: "its implementation of to_ary must call close" */
 	array = rb_funcallv(body, body_names.id_to_ary, 0, NULL);
-	if (!RB_TYPE_P(array, T_ARRAY))
-		glue_bad_response("to_ary of the body gives %s", rb_obj_classname(array));
+	if (!RB_TYPE_P(array, T_ARRAY)) {
+		if (!rb_respond_to(body, body_names.id_each))
+			glue_bad_response("to_ary of the body gives %s", rb_obj_classname(array));
+		/* Against the SPEC, but what Rails does with an Enumerator for a body. */
+		*closed = false;
+		return false;
+	}
 	send_array(r, array);
 	return true;
 }

@@ -413,6 +413,25 @@ TEST_F(answer, to_ary_closes)
 	ASSERT_OK(bed_run(&self->setup, script_to_ary));
 }
 
+static void script_not_ary(void)
+{
+	const struct got *g = bed_get("/");
+
+	EXPECT_STREQ(g->body, "abc");
+	expect_closed("1");
+	EXPECT_STREQ(bed_log(), "");
+}
+/* ActionDispatch::Response does so when the controller's body is an Enumerator. */
+TEST_F(answer, to_ary_that_gives_no_array)
+{
+	self->setup.lint = false; /* refuses it */
+	self->setup.app = BODIES "class Lazy < Each\n"
+				 "  def to_ary = @pieces.each\n"
+				 "end\n"
+				 "answers['/'] = -> { [200, {}, Lazy.new('a', 'bc')] }\n" RUN;
+	ASSERT_OK(bed_run(&self->setup, script_not_ary));
+}
+
 static void script_proxy(void)
 {
 	EXPECT_STREQ(bed_get("/")->body, "abc");
@@ -443,6 +462,9 @@ static void script_file(void)
 	g = bed_get("/path");
 	EXPECT_STREQ(g->answers, "HEAD|FILE|END");
 	EXPECT_STREQ(g->body, "0123456789");
+	g = bed_get("/pathname");
+	EXPECT_STREQ(g->answers, "HEAD|FILE|END");
+	EXPECT_STREQ(g->body, "0123456789");
 	EXPECT_STREQ(bed_log(), "");
 	g = bed_get("/said");
 	EXPECT_EQ(g->content_length, 10);
@@ -453,7 +475,7 @@ static void script_file(void)
 	EXPECT_EQ(bed_count(g->body, "from each"), 1);
 	g = bed_get("/gone");
 	EXPECT_EQ(bed_count(g->body, "from each"), 1);
-	expect_closed("4");
+	expect_closed("5");
 	n = (u32)atoi(bed_get("/fds")->body);
 	for (int i = 0; i < 20; i++)
 		bed_get("/file");
@@ -470,12 +492,14 @@ TEST_F(answer, file)
 	close(fd);
 	snprintf(app, sizeof(app),
 		 BODIES
+		 "require 'pathname'\n"
 		 "file = '%s'\n"
 		 "class Also < Path\n"
 		 "  def each = yield('from each')\n"
 		 "end\n"
 		 "answers['/file'] = -> { [200, {}, File.open(file)] }\n"
 		 "answers['/path'] = -> { [200, {}, Path.new(file)] }\n"
+		 "answers['/pathname'] = -> { [200, {}, Path.new(Pathname.new(file))] }\n"
 		 "answers['/said'] = -> { [200, { 'content-length' => '4' }, Path.new(file)] }\n"
 		 "answers['/null'] = -> { [200, {}, Also.new('/dev/null')] }\n"
 		 "answers['/gone'] = -> { [200, {}, Also.new('/nowhere/at/all')] }\n"
