@@ -40,7 +40,7 @@ int glue_read_config(const char *file,
 
 struct glue_app {
 	const char *rackup; /* path of config.ru */
-	const char *environment; /* "development" wraps the app in Rack::Lint */
+	const char *environment; /* "development" wraps all but Rails in Rack::Lint */
 	bool inline_io; /* threads 0 */
 	bool multithread; /* what env says: more than one thread per worker */
 	bool multiprocess; /* more than one worker */

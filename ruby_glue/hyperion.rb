@@ -28,7 +28,7 @@ module Hyperion
         app = result.is_a?(Array) ? result.first : result
         raise ArgumentError, "#{rackup}: the app has no method call: #{app.inspect}", [] unless app.respond_to?(:call)
 
-        environment == "development" ? Rack::Lint.new(app) : app
+        environment == "development" && !rails? ? Rack::Lint.new(app) : app
       end
 
       # What is garbage now must not be copied into every worker by its first collection.
@@ -121,6 +121,12 @@ module Hyperion
         return unless spec && $LOAD_PATH.reject! { |folder| spec.full_require_paths.include?(folder.to_s) }
 
         warn("ruby: the gem #{name} is not used: require \"hyperion\" gives the module of this server gem=#{spec.full_name}")
+      end
+
+      # Its own server leaves Lint out: Rails' streams are not all as the SPEC wants them, for which no
+      # app can be blamed.
+      def rails?
+        defined?(::Rails.application) && ::Rails.application
       end
 
       def await(pid)
