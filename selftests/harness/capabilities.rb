@@ -6,6 +6,7 @@
 require "etc"
 require "rbconfig"
 require "socket"
+require_relative "../apps/gems"
 
 module Capabilities
   IO_URING_SETUP = 425
@@ -100,6 +101,7 @@ module Capabilities
     "netns" => ->(_) { system("unshare", "-n", "true", out: File::NULL, err: File::NULL) == true },
     "root" => ->(_) { Process.euid.zero? },
     "ipv6" => ->(_) { ipv6 },
+    "gems" => ->(rest) { Gems.installed?(rest[/\A\S+/].to_s) },
     "cpus" => ->(rest) { Etc.nprocessors >= rest.to_i },
     "kernel" => ->(rest) { (kernel <=> rest.split(".").map(&:to_i)) >= 0 },
     "tool" => ->(rest) { tool(rest[/\A\S+/].to_s) },
