@@ -14,6 +14,8 @@ module Hyperion
       attr_reader :hooks
 
       def boot(rackup)
+        # What an app prints is read now, and not once more by each worker that inherits a buffer.
+        $stdout.sync = $stderr.sync = true
         use_gemfile(rackup)
         Process.singleton_class.prepend(ForkHook)
       end

@@ -207,6 +207,13 @@ test "--no-preload loads the app in each worker, preload once in the mold", seco
   end
 end
 
+test "what the app prints appears at once, and once", seconds: 30 do
+  server = serve(site("config.ru" => "print 'loading.'\nrun ->(_) { print 'running.'; [200, {}, []] }"), "-w", 2, "-e", "production")
+  eventually("both") { ask(server) && server.log.include?("running.") }
+  server.stop
+  assert_equal 1, server.log.scan("loading.").size
+end
+
 test "the example that make run serves, under Rack::Lint", seconds: 30 do
   app = File.expand_path("../../examples/hello/config.ru", __dir__)
   server = Server.start("-w", 2, "--no-log-requests", app, env: Gems.path)
