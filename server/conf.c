@@ -195,9 +195,21 @@ const char *conf_check_setting(const char *key, const char *value)
 	return err ? why : NULL;
 }
 
+/* Who starts us in the place of another server (`rails server`) has other defaults. */
+static int set_default_binds(struct conf *conf)
+{
+	const char *env = getenv("HYPERION_DEFAULT_BIND"), *why;
+	char uris[256], *rest = uris, *uri;
+
+	snprintf(uris, sizeof(uris), "%s", env ? env : "");
+	while ((uri = strsep(&rest, ",")))
+		if (*uri && option_find("bind")->set(conf, uri, &why))
+			log_warn("conf: ignored HYPERION_DEFAULT_BIND=%s: allowed is %s", uri, why);
+	return conf->nr_binds ? 0 : option_find("port")->set(conf, "9292", &why);
+}
+
 int conf_read(struct conf *conf, const struct conf_settings *settings, int argc, char **argv)
 {
-	const char *why;
 	int action;
 
 	set_defaults(conf);
@@ -213,7 +225,7 @@ int conf_read(struct conf *conf, const struct conf_settings *settings, int argc,
 	conf->layer = CONF_DEFAULT;
 	if (conf->limits.max_in_flight == MAX_IN_FLIGHT_AUTO)
 		conf->limits.max_in_flight = max(conf->nr_threads / 4, 1u);
-	if (!conf->nr_binds && option_find("port")->set(conf, "9292", &why))
+	if (!conf->nr_binds && set_default_binds(conf))
 		return -EINVAL;
 	return action;
 }

@@ -184,6 +184,28 @@ TEST(addresses_of_file_and_arguments)
 	free(file.p);
 }
 
+/* ...and where none is said, those of whoever starts us. */
+TEST(addresses_by_default)
+{
+	const char *const args[] = { "-p", "5", NULL };
+	struct conf conf;
+
+	alone();
+	setenv("HYPERION_DEFAULT_BIND", "tcp://127.0.0.1:3,nonsense,tcp://[::1]:3", 1);
+	ASSERT_EQ(read_words(&conf, NULL, NULL), CONF_RUN);
+	ASSERT_EQ(conf.nr_binds, 2);
+	EXPECT_STREQ(conf.binds[0].text, "tcp://127.0.0.1:3");
+	EXPECT_STREQ(conf.binds[1].text, "tcp://[::1]:3");
+	EXPECT_EQ(conf.binds_layer, CONF_DEFAULT);
+	ASSERT_EQ(read_words(&conf, NULL, args), CONF_RUN);
+	ASSERT_EQ(conf.nr_binds, 1);
+	EXPECT_STREQ(conf.binds[0].text, "tcp://0.0.0.0:5");
+	setenv("HYPERION_DEFAULT_BIND", "nonsense", 1);
+	ASSERT_EQ(read_words(&conf, NULL, NULL), CONF_RUN);
+	ASSERT_EQ(conf.nr_binds, 1);
+	EXPECT_STREQ(conf.binds[0].text, "tcp://0.0.0.0:9292");
+}
+
 TEST(bad_environment_is_ignored)
 {
 	static const char *const names[] = { "HYPERION_IO_URING", "HYPERION_LOG_LEVEL",
