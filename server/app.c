@@ -87,10 +87,15 @@ int app_init(struct app *a, u32 nr_threads, u32 max_jobs, void (*wake)(void *arg
 		goto err_jobs;
 	if (!nr_threads)
 		return 0;
-	a->recent = mem_zalloc(a->recent_len * sizeof(*a->recent));
-	if (a->recent)
-		return 0;
 	err = -ENOMEM;
+	a->recent = mem_zalloc(a->recent_len * sizeof(*a->recent));
+	if (!a->recent)
+		goto err_answers;
+	err = pace_init(&a->pace, nr_threads, APP_STALL_NS);
+	if (!err)
+		return 0;
+	free(a->recent);
+err_answers:
 	ring_fini(&a->answers);
 err_jobs:
 	ring_fini(&a->jobs);
@@ -101,6 +106,7 @@ err_fd:
 
 void app_fini(struct app *a)
 {
+	pace_fini(&a->pace);
 	free(a->recent);
 	ring_fini(&a->answers);
 	ring_fini(&a->jobs);
@@ -248,6 +254,16 @@ static s64 stalled_for(const struct app *a, u64 now_ns)
 	return (s64)(now_ns - max(a->since_ns, claim_ns));
 }
 
+/* Is another thread wanted? */
+static bool blocked(struct app *a, u64 now_ns)
+{
+	s64 stalled = stalled_for(a, now_ns);
+
+	return stalled >= pace_first(&a->pace) &&
+	       pace_stalled(&a->pace, __atomic_load_n(&a->claim_ns, __ATOMIC_RELAXED), stalled,
+			    __atomic_load_n(&a->nr_running, __ATOMIC_RELAXED), now_ns);
+}
+
 /* All are busy, some of them with streams: there may be an extra thread for each of those. */
 static void grow(struct app *a)
 {
@@ -294,7 +310,7 @@ static void run_inline(struct app *a, struct job **jobs, u32 nr, u64 now_ns)
 
 u32 app_submit(struct app *a, struct job **jobs, u32 nr, u64 now_ns)
 {
-	bool was_empty;
+	bool was_empty, stalled;
 	u64 lead;
 	u32 pushed;
 
@@ -317,11 +333,13 @@ u32 app_submit(struct app *a, struct job **jobs, u32 nr, u64 now_ns)
 	if (lead == LEAD_NONE && take_idle(a)) {
 		a->nr_wakes++;
 		post_token(a, 1);
-	} else if (lead != LEAD_NONE && was_empty && stalled_for(a, now_ns) >= STALL_NS) {
-		/* The leader has been in one handler for so long: it need not be waited for. */
-		wake_spare(a, now_ns);
 	}
-	if (was_empty)
+	/* A leader that has been in one handler for so long need not be waited for... */
+	stalled = lead != LEAD_NONE && was_empty && stalled_for(a, now_ns) >= STALL_NS;
+	if (stalled && blocked(a, now_ns))
+		wake_spare(a, now_ns);
+	/* ...and if that is not sure yet, app_before_wait() goes on with it. */
+	if (was_empty && !(stalled && a->pace.read))
 		a->since_ns = now_ns;
 	return nr;
 }
@@ -377,6 +395,7 @@ bool app_would_hold(const struct app *a, u64 now_ns)
 s64 app_before_wait(struct app *a, u64 now_ns)
 {
 	bool queued;
+	s64 stalled, first;
 
 	if (!a->nr_out)
 		return -1; /* nobody can have anything for us */
@@ -389,7 +408,7 @@ s64 app_before_wait(struct app *a, u64 now_ns)
 			return 0;
 	}
 	a->seen_head = ring_popped(&a->jobs);
-	if (ring_count(&a->jobs) && stalled_for(a, now_ns) >= STALL_NS)
+	if (ring_count(&a->jobs) && blocked(a, now_ns))
 		wake_spare(a, now_ns);
 	/*
 	 * Acquire and release, pairs with the exchange in app_flush(): either that
@@ -407,7 +426,11 @@ s64 app_before_wait(struct app *a, u64 now_ns)
 		app_after_wait(a);
 		return 0;
 	}
-	return queued ? STALL_NS - stalled_for(a, now_ns) : -1;
+	if (!queued)
+		return -1;
+	stalled = stalled_for(a, now_ns);
+	first = pace_first(&a->pace);
+	return stalled < first ? first - stalled : pace_next(&a->pace, now_ns);
 }
 
 void app_after_wait(struct app *a)
@@ -486,12 +509,13 @@ void app_flush(struct app *a)
 }
 
 /*
- * Wakes a sleeping I/O thread, lets a holding one be: its time is short. Not
- * seeing a sleep that begins just now is no loss where the next look is near.
+ * Wakes a sleeping I/O thread, lets a holding one be: its time is short. Acquire
+ * and release, pairs with the exchange in app_before_wait(): the next look there
+ * may be far.
  */
 static void flush_if_asleep(struct app *a)
 {
-	if (__atomic_load_n(&a->io_state, __ATOMIC_RELAXED) == IO_SLEEPING)
+	if (__atomic_fetch_add(&a->io_state, 0, __ATOMIC_ACQ_REL) == IO_SLEEPING)
 		app_flush(a);
 }
 
@@ -519,6 +543,13 @@ static bool overtaken(const struct app *a, u64 who)
 	return true;
 }
 
+static bool dispensable(struct app *a, u64 me, u64 now_ns)
+{
+	if (overtaken(a, me) && (s64)(now_ns - a->claim_ns) < (s64)APP_ALIVE_NS)
+		return true;
+	return a->nr_running && pace_retire(&a->pace);
+}
+
 struct job *app_next(struct app *a, u64 now_ns)
 {
 	/* Relaxed: only what this thread itself wrote matters. */
@@ -526,19 +557,19 @@ struct job *app_next(struct app *a, u64 now_ns)
 	bool leading = leads(lead, me);
 	struct job *j;
 
+	pace_enter(&a->pace);
 	/*
 	 * Two that drain the queue in turns would make each other wait for the
 	 * GVL. But where all handlers block, each thread has its place among the
 	 * last claims, and all go on.
 	 */
-	if (!leading && lead > LEAD_WOKEN && overtaken(a, me) &&
-	    (s64)(now_ns - a->claim_ns) < (s64)APP_ALIVE_NS && !app_stopping(a)) {
+	if (!leading && lead > LEAD_WOKEN && !app_stopping(a) && dispensable(a, me, now_ns)) {
 		app_flush(a);
 		return NULL;
 	}
 	if (!a->unflushed)
 		a->batch_ns = now_ns;
-	else if (now_ns - a->batch_ns >= APP_FLUSH_NS)
+	else if (now_ns - a->batch_ns >= APP_FLUSH_NS || pace_first(&a->pace) > STALL_NS)
 		flush_if_asleep(a);
 	while ((j = ring_pop(&a->jobs))) {
 		a->recent[a->nr_claims++ % a->recent_len] = me;

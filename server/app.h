@@ -14,9 +14,10 @@
  *
  * Threads of the app: one *leader*, the thread of the last claim, pops one job
  * after the other. A *spare* is woken only when the head of the queue has not
- * moved for APP_STALL_NS: the leader's handler blocks. It leads from then on; the
- * one that was blocked goes to sleep on its return if it has been overtaken by
- * one that does not block itself.
+ * moved for APP_STALL_NS and the leader's handler blocks instead of computing
+ * (pace.h). It leads from then on; the one that was blocked goes to sleep on its
+ * return if it has been overtaken by one that does not block itself, or if those
+ * that run keep the CPU busy without it.
  *
  * Streams: a thread that sends a body at its client's pace (or waits for the
  * next event to send) may do so for hours, and is not to be missed among the
@@ -32,6 +33,7 @@
 
 #include "server/base.h"
 #include "server/job.h"
+#include "server/pace.h"
 #include "server/ring.h"
 
 #define APP_STALL_NS (300 * NSEC_PER_USEC)
@@ -77,6 +79,7 @@ struct app {
 	bool by_fd;
 	int idle_fd; /* eventfd, EFD_SEMAPHORE, non-blocking */
 
+	struct pace pace; /* off unless pace.read is set */
 	struct ring jobs, answers;
 
 	/* Words on which both sides meet; every write is a read-modify-write. */

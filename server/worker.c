@@ -214,6 +214,7 @@ static int init_app(struct worker *w, const struct worker_params *params)
 	if (err)
 		return err;
 	w->app.ops = params->app_ops;
+	w->app.pace.read = pace_read;
 	w->app.priv = &w->app;
 	/* On a shared CPU neither it nor a handler that comes back from a wait is then late. */
 	if (w->conf->nr_threads && slice_set(SLICE_NS))

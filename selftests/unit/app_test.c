@@ -339,7 +339,7 @@ TEST(init_without_memory)
 
 	ASSERT_NOT_NULL(a);
 	close(fd);
-	ASSERT_EQ(for_each_failing_alloc(try_init, a), 3);
+	ASSERT_EQ(for_each_failing_alloc(try_init, a), 4);
 	/* No descriptor has stayed behind. */
 	ASSERT_EQ(dup(STDOUT_FILENO), fd);
 	free(a);
