@@ -93,17 +93,34 @@ module Lab
   # Servers of Rack apps all run the same ones: bench/apps/RESOURCE.ru.
   RACK = %i[hello json slow1 waits mixed streams].to_h { |r| [r, '/'] }.freeze
 
+  # What the Rails app has: that of the selftests, with what bench/apps/notebook adds.
+  RAILS = { rails_page: '/about', rails_rows: '/notes', rails_api: '/api/notes' }.freeze
+
   # What a peer's command block may use: its port, its program, a folder of its own, what is asked for.
   Site = Struct.new(:port, :program, :dir, :resource, :extra, keyword_init: true) do
     def app
-      File.join(ROOT, "bench/apps/#{resource}.ru")
+      rails? ? rails_app : File.join(ROOT, "bench/apps/#{resource}.ru")
     end
 
     # A command that finds the gems of bench/Gemfile and nothing of whoever started us.
     def ruby(*argv)
       gems = Gems.folder
       ['env', '-u', 'BUNDLE_GEMFILE', '-u', 'RUBYOPT', '-u', 'RUBYLIB', "GEM_HOME=#{gems}", "GEM_PATH=#{gems}",
-       'RACK_ENV=production', *argv]
+       'RACK_ENV=production', 'RAILS_ENV=production', *(rails? ? bundler : []), *argv]
+    end
+
+    def rails?
+      RAILS.key?(resource)
+    end
+
+    # Of its own for each server: Rails writes into it.
+    def rails_app
+      %w[selftests/apps/rails bench/apps/notebook].each { |from| FileUtils.cp_r(File.join(ROOT, from, '.'), dir) }
+      File.join(dir, 'config.ru')
+    end
+
+    def bundler
+      ["BUNDLE_GEMFILE=#{ROOT}/bench/apps/notebook/Gemfile", "BUNDLE_PATH=#{ROOT}/build/bundle", 'RUBYOPT=-rbundler/setup']
     end
 
     def write(name, text)

@@ -20,6 +20,7 @@ end
     binary 'build/hyperion-bpf'
     version_args %w[--version]
     offers Lab::RACK
+    offers Lab::RAILS if threads == 5
     command do |s|
       s.ruby(s.program, '-w', '1', '-t', threads.to_s, '-e', 'production', '-b', "tcp://127.0.0.1:#{s.port}",
              '--no-log-requests', s.app)

@@ -7,6 +7,7 @@
     title "puma, -t #{threads}:#{threads}"
     binary 'gem/puma'
     offers Lab::RACK
+    offers Lab::RAILS if threads == 5
     command do |s|
       s.ruby(s.program, '--no-config', '-q', '-e', 'production', '-w', '0', '-t', "#{threads}:#{threads}",
              '-b', "tcp://127.0.0.1:#{s.port}", s.app)

@@ -80,6 +80,7 @@ class RailsChecks
   def pages
     check("a page with its layout; a note written by its form is on it") do
       client = curl
+      assert_match(%r{<title>About</title>.*<li>Honest</li>.*<a href="/notes">}m, client.get("/about").body)
       page = client.get("/notes")
       assert_equal [200, "text/html; charset=utf-8"], [page.status, page["content-type"]]
       assert_equal page.body.bytesize.to_s, page["content-length"]

@@ -9,6 +9,7 @@ Rails.application.routes.draw do
   end
 
   scope controller: :pages do
+    get "about"
     get "visits"
     get "old"
     get "boom"

@@ -1,6 +1,10 @@
 # frozen_string_literal: true
 
 class PagesController < ApplicationController
+  def about
+    @words = %w[plain honest small]
+  end
+
   def visits
     session[:visits] = session[:visits].to_i + 1
     render plain: "visit #{session[:visits]}\n"
