@@ -66,3 +66,9 @@ Lab.gate :'stream-beside' do
   says 'two hundred slow streams delay no fast request, with five threads'
   check { |kit| Streams.beside(kit, 200) }
 end
+
+Lab.gate :sse do
+  says 'events that are made one by one leave in few sends'
+  on :sse
+  rate :'hyperion-t5', :'puma-5', at_least: 3.0
+end

@@ -91,7 +91,7 @@ module Lab
   end
 
   # Servers of Rack apps all run the same ones: bench/apps/RESOURCE.ru.
-  RACK = %i[hello json slow1 waits mixed streams].to_h { |r| [r, '/'] }.freeze
+  RACK = %i[hello json slow1 waits mixed streams sse].to_h { |r| [r, '/'] }.freeze
 
   # What the Rails app has: that of the selftests, with what bench/apps/notebook adds.
   RAILS = { rails_page: '/about', rails_rows: '/notes', rails_api: '/api/notes' }.freeze

@@ -161,8 +161,21 @@ module Lab
       raise Failed, 'no answer within 5 s' unless sock.wait_readable(5)
 
       head = sock.gets("\r\n\r\n") or raise Failed, 'closed without an answer'
+      status = head[%r{\AHTTP/1\.1 (\d+)}, 1].to_i
+      return [status, head, read_chunks(sock)] if head.match?(/^transfer-encoding:\s*chunked/i)
+
       length = head[/^content-length:\s*(\d+)/i, 1] or raise Failed, 'answer without Content-Length'
-      [head[%r{\AHTTP/1\.1 (\d+)}, 1].to_i, head, sock.read(length.to_i)]
+      [status, head, sock.read(length.to_i)]
+    end
+
+    def read_chunks(sock)
+      body = +''
+      until (size = sock.gets("\r\n").to_i(16)).zero?
+        body << sock.read(size)
+        sock.read(2)
+      end
+      sock.read(2)
+      body
     end
 
     def closed?(sock)
