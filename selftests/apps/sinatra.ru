@@ -53,9 +53,38 @@ class Shop < Sinatra::Base
     end
   end
 
+  # A chat without its people: each event but the first waits for a file.
+  get "/events", provides: "text/event-stream" do
+    stream do |out|
+      3.times do |i|
+        wait_for("event-#{i}") unless i.zero?
+        out << "data: #{i}\n\n"
+      end
+    end
+  end
+
+  get("/attachment") { attachment("report.txt") && "the report\n" }
+
+  get "/cookies" do
+    response.set_cookie("seen", value: (request.cookies["seen"].to_i + 1).to_s, path: "/")
+    "seen #{request.cookies["seen"]}\n"
+  end
+
   put("/body") { request.body.read.reverse }
   delete("/gone") { status 204 }
   get("/boom") { raise ArgumentError, "boom" }
+
+  helpers do
+    # 10 s at most.
+    def wait_for(name)
+      1000.times do
+        return if File.exist?(File.join(ENV.fetch("EVENTS"), name))
+
+        sleep 0.01
+      end
+      raise "nobody has asked for #{name}"
+    end
+  end
 
   error(ArgumentError) { [500, "sorry: #{env["sinatra.error"].message}\n"] }
   not_found { "no #{request.path_info}\n" }

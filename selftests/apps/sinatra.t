@@ -16,8 +16,10 @@ VARIANTS = {
 }.freeze
 
 VARIANTS.each do |label, args|
-  server = Server.start(*args, "--no-log-requests", APP, env: Gems.bundle("rack3")) unless ARGV.first == "--list"
-  SinatraChecks.new(label, server&.port).define
+  events = File.realpath(Dir.mktmpdir("events"))
+  at_exit { FileUtils.rm_rf(events) }
+  server = Server.start(*args, "--no-log-requests", APP, env: Gems.bundle("rack3").merge("EVENTS" => events)) unless ARGV.first == "--list"
+  SinatraChecks.new(label, server&.port, events, inline: label == "inline").define
   server&.stop
   server&.kill
 end

@@ -3,18 +3,24 @@
 # What sinatra.ru has to look like from outside.
 
 require "json"
+require "net/http"
+require_relative "curl"
 require_relative "http"
 
 class SinatraChecks
-  def initialize(label, port)
+  # @events: the folder that the app was given as $EVENTS.
+  def initialize(label, port, events, inline:)
     @label = label
     @port = port
+    @events = events
+    @inline = inline
   end
 
   def define
     pages
     forms
     sessions
+    events unless @inline
     failures
   end
 
@@ -97,6 +103,36 @@ class SinatraChecks
         answer.body
       end)
       assert_equal ["1"], Array.new(8) { Thread.new { ask("GET", "/visits").body } }.map(&:value).uniq
+    end
+  end
+
+  # What curl has printed so far is what was on the wire.
+  def events
+    check("an event arrives before the next is made", seconds: 20) do
+      FileUtils.rm_f(Dir[File.join(@events, "event-*")])
+      IO.popen(["curl", "-sSN", "--noproxy", "*", "--max-time", "15", "http://127.0.0.1:#{@port}/events"]) do |curl|
+        3.times do |i|
+          assert_equal ["data: #{i}\n", "\n"], [curl.gets, curl.gets]
+          FileUtils.touch(File.join(@events, "event-#{i + 1}"))
+        end
+        assert_equal nil, curl.gets
+      end
+      assert $?.success?, "curl: #{$?}"
+    end
+
+    check("what other clients see: curl's form and cookies, Net::HTTP's connection", seconds: 20) do
+      client = Curl.new(@port)
+      assert_equal(["seen \n", "seen 1\n", "seen 2\n"], Array.new(3) { client.get("/cookies").body })
+      File.binwrite(File.join(@events, "a b.txt"), "z" * 300_000)
+      posted = client.get("/upload", "-F", "note=hi", "-F", "file=@#{File.join(@events, "a b.txt")};type=text/x")
+      assert_equal({ "filename" => "a b.txt", "type" => "text/x", "size" => 300_000, "text" => "z" * 20, "note" => "hi" }, JSON.parse(posted.body))
+      assert_equal [303, 200], client.get("/redirect", "-L").heads
+      Net::HTTP.start("127.0.0.1", @port, nil) do |http|
+        assert_equal 'attachment; filename="report.txt"', http.get("/attachment")["content-disposition"]
+        assert_equal "part 0\npart 1\npart 2\n", http.get("/stream").body
+        assert_equal ["304", nil], http.get("/cached", "if-none-match" => '"abc"').then { |a| [a.code, a.body] }
+        assert_equal "olleh", http.put("/body", "hello", "content-type" => "text/plain").body
+      end
     end
   end
 
