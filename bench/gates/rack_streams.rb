@@ -8,7 +8,8 @@ module Streams
 
   # Clients that read slowly, while the block runs; returns what they have read, and the block's value.
   def self.slowly(kit, server, connections:, seconds:)
-    argv = ['taskset', '-c', kit.load_cpu.to_s, kit.program('slow'), '--port', server.port.to_s, '--path', '/gigabyte',
+    # They are not to take the fast client's CPU, which would be measured instead.
+    argv = ['nice', '-n', '19', 'taskset', '-c', kit.load_cpu.to_s, kit.program('slow'), '--port', server.port.to_s, '--path', '/gigabyte',
             '--connections', connections.to_s, '--seconds', seconds.to_s, '--rate', RATE.to_s]
     IO.popen(argv) do |io|
       raise Lab::Server::Failed, 'slow does not start' unless io.wait_readable(20) && io.gets
