@@ -29,10 +29,21 @@ class Clock
   end
 end
 
+# What time it is, now and then.
+class Clock
+  def each
+    100.times do
+      yield "data: #{Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond)}\n\n"
+      sleep 0.01
+    end
+  end
+end
+
 handlers = {
   '/' => ->(_env) { [200, TEXT.dup, ["OK\n"]] },
   '/gigabyte' => ->(_env) { [200, TEXT.dup, Pieces.new(PIECE, 16_384)] },
   '/events' => ->(_env) { [200, EVENTS.dup, Pieces.new(EVENT, 1_000)] },
+  '/clock' => ->(_env) { [200, EVENTS.dup, Clock.new] },
   '/clock' => ->(_env) { [200, EVENTS.dup, Clock.new] }
 }
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 # frozen_string_literal: true
 
+require 'socket'
+
 # Long answers to clients that read a mebibyte a second: they cost no memory, and nobody else waits.
 module Streams
   ROUNDS = 5
@@ -46,6 +48,33 @@ module Streams
     end
   end
 
+  # From the yield of an event to the client that reads it.
+  def self.events(kit)
+    kit.with_server(:'hyperion-t5', kase: :rack_hello, resource: :streams) do |s|
+      late = Array.new(3) { late_events(s.port) }
+      first = late.map(&:first).max / 1e3
+      all = late.flatten.sort
+      [Lab::Gate::Finding.new(format('first event %.2f ms after its yield (below 5), all of them p50 %.2f ms, p99 %.2f ms', first,
+                                     all[all.size / 2] / 1e3, all[all.size * 99 / 100] / 1e3), first < 5)]
+    end
+  end
+
+  # Microseconds, for each event.
+  def self.late_events(port)
+    socket = TCPSocket.new('127.0.0.1', port)
+    socket.write("GET /clock HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    late = []
+    while (line = socket.gets)
+      now = Process.clock_gettime(Process::CLOCK_MONOTONIC, :microsecond)
+      late << (now - line[/\d+/].to_i) if line.start_with?('data: ')
+    end
+    raise Lab::Server::Failed, "#{late.size} events of 100" unless late.size == 100
+
+    late
+  ensure
+    socket&.close
+  end
+
   def self.findings(rounds, connections)
     ratio = Lab::Row.median(rounds.map { |a, b, _| b['p99_us'] / a['p99_us'] })
     alone, beside = [0, 1].map { |i| Lab::Row.median(rounds.map { |r| r[i]['p99_us'] }) / 1e3 }
@@ -72,4 +101,9 @@ Lab.gate :sse do
   says 'events that are made one by one leave in few sends'
   on :sse
   rate :'hyperion-t5', :'puma-5', at_least: 3.0
+end
+
+Lab.gate :'stream-event' do
+  says 'an event is with its client as soon as it is there'
+  check { |kit| Streams.events(kit) }
 end
