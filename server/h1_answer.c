@@ -161,12 +161,19 @@ static int put_head(struct req *r, const struct answer *a, const struct date *da
 	return 0;
 }
 
-/* Small data is copied behind the head, so that one piece leaves. */
+#define COPIED_MAX                                                                                 \
+	(16 * KIB) /* bytes that wait in a queue; behind more of them nothing is copied */
+
+/*
+ * Small data is copied behind the head, so that one piece leaves; and gives its
+ * producer the credit back at once. So where the client does not take what is
+ * there, it is not.
+ */
 static int put_data(struct answer *a, struct outq *q)
 {
 	int err;
 
-	if (a->data.len > OUTQ_COPY_MAX)
+	if (a->data.len > OUTQ_COPY_MAX || (a->hold.put && outq_len(q) > COPIED_MAX))
 		return outq_ref(q, a->data.p, a->data.len, a->hold.put ? &a->hold : NULL);
 	err = outq_copy(q, a->data.p, a->data.len);
 	put_memory(a);
