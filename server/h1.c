@@ -31,6 +31,17 @@ static void h1_open(struct link *l)
 	l->deadline_ns = after_ms(l, ms);
 }
 
+/* The app may still take the connection, and with it what came behind the last request. */
+static bool may_be_hijacked(const struct h1 *h)
+{
+	const struct req *last;
+
+	if (list_empty(&h->order))
+		return false;
+	last = list_entry(h->order.prev, struct req, order);
+	return last->app != REQ_NOT_FOR_APP && !last->head_sent;
+}
+
 /* No more input for now: the peer asks faster than it takes or than we answer. */
 static bool crowded(struct link *l)
 {
@@ -40,7 +51,7 @@ static bool crowded(struct link *l)
 	if (l->flags & LINK_DETACH)
 		return true;
 	if (h->phase == H1_DONE)
-		return false;
+		return h->behind && may_be_hijacked(h);
 	if (h->phase == H1_HEAD && h->upgrade && h->nr_order)
 		return true;
 	if (h->phase == H1_BODY ? body_crowded(&h->req->body) : h->nr_order >= limits->max_pipelined)
@@ -366,7 +377,8 @@ static size_t h1_input(struct link *l, const char *p, size_t len)
 		case H1_DONE:
 			/* Unread bytes would turn our close into a reset. */
 			l->flags |= LINK_LINGER;
-			n = len - off;
+			h->behind = true;
+			n = may_be_hijacked(h) ? 0 : len - off;
 			break;
 		}
 		off += n;

@@ -26,6 +26,7 @@ struct h1 {
 	u32 seen; /* H1_HEAD: bytes of the head already looked at */
 	enum h1_phase phase;
 	bool chunked; /* H1_BODY */
+	bool behind; /* H1_DONE: bytes came that belong to no request, the app may want them */
 	bool upgrade; /* what follows the last request may not be HTTP: it is not read yet */
 	struct h1_chunked chunks;
 };
