@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "selftests/h1_owner.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "selftests/h1_rules.h"
 #include "selftests/harness/guard.h"
 #include "server/h1.h"
+#include "server/job.h"
 #include "server/req.h"
 #include "server/route.h"
 
@@ -81,8 +83,8 @@ void owner_cut(struct owner *o)
 	o->closed = true;
 	link_close(o->link);
 	INSIST(outq_empty(&o->link->out));
-	/* Nothing of it may be left: every request was given back, but those with the app. */
-	INSIST(o->http.reqs.nr_used == o->nr_with_app);
+	/* Nothing of it may be left: every request was given back, but those with the app or on the way. */
+	INSIST(o->http.reqs.nr_used == o->nr_with_app + o->http.nr_submit);
 }
 
 void owner_fini(struct owner *o)
@@ -170,6 +172,19 @@ size_t owner_send(struct owner *o, size_t max)
 	return n;
 }
 
+/* To whom the link has promised the connection: a descriptor that is none, and what it has not read. */
+static void give_away(struct owner *o)
+{
+	struct hijack *h = o->link->hijack;
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	INSIST(h && fd >= 0 && o->link->flags & LINK_PAUSED);
+	o->link->hijack = NULL;
+	o->detached = true;
+	owner_cut(o);
+	hijack_done(h, fd, o->pending.p, o->pending.len);
+}
+
 /* After each event: is there room again, is there input that waits, is it the end? */
 static bool go_on(struct owner *o)
 {
@@ -191,7 +206,9 @@ static bool go_on(struct owner *o)
 		INSIST(l->flags & LINK_EOF);
 		return true;
 	}
-	if (l->flags & LINK_CLOSE && outq_empty(&l->out))
+	if (l->flags & LINK_DETACH && outq_empty(&l->out))
+		give_away(o);
+	else if (l->flags & LINK_CLOSE && outq_empty(&l->out))
 		owner_cut(o);
 	return false;
 }

@@ -46,6 +46,7 @@ struct owner {
 	bool held; /* input was held back by a pause */
 	u32 nr_with_app; /* kept by a test that plays the application */
 	bool closed;
+	bool detached; /* closed because it was given away */
 	enum owner_copy copy;
 	u64 nr_inputs, nr_sends, nr_timeouts;
 	u64 nr_done;
