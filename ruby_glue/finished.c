@@ -178,7 +178,19 @@ void glue_finished_ready(u64 token)
 
 void glue_finished_sent(u64 token, bool sent)
 {
-	struct change c = { .token = token, .field = SENT, .value = sent ? Qtrue : Qfalse };
+	struct change c = { .token = token & ~FINISHED_ALONE,
+			    .field = SENT,
+			    .value = sent ? Qtrue : Qfalse };
 
+	if (token & FINISHED_ALONE)
+		glue_finished_ready(c.token);
 	change_and_tell(&c);
+}
+
+void glue_finished_failed(u64 token, VALUE error)
+{
+	struct change c = { .token = token, .field = ERROR, .value = error };
+
+	if (token && error)
+		change_and_tell(&c);
 }

@@ -37,8 +37,10 @@ static void wait_for_turn(struct pour *p)
 
 	while ((__atomic_load_n(&job->unsent, __ATOMIC_ACQUIRE) & ~JOB_UNSENT_WAITED) >=
 		       APP_UNSENT_MAX &&
-	       !job_gone(job))
+	       !job_gone(job) && !p->stopped)
 		rb_nogvl(wait_room, job, RUBY_UBF_IO, NULL, 0);
+	if (unlikely(p->stopped))
+		rb_raise(rb_eIOError, "closed stream");
 	now = now_ns();
 	if (now - p->offered_ns < OFFER_NS)
 		return;
@@ -150,8 +152,10 @@ void pour_piece(struct pour *p, VALUE piece)
 
 void pour_flush(struct pour *p)
 {
+	struct reply *r = p->r;
+
 	/* Any answer ends the loan. */
-	if (!p->whole && p->r->lent && !reply_loan_ended(p->r))
+	if (!p->whole && (reply_pending(r) || (r->lent && !reply_loan_ended(r))))
 		send_part(p);
 }
 

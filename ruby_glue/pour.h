@@ -22,6 +22,7 @@ struct pour {
 	u64 poured; /* bytes so far */
 	s64 declared; /* bytes, or LENGTH_UNKNOWN */
 	u64 offered_ns; /* when other threads were last let in */
+	bool stopped; /* its stream has failed: who waits in it raises IOError */
 	bool whole; /* threads 0: nobody takes a part while we run */
 };
 

@@ -130,7 +130,8 @@ static void send_500(struct reply *r, VALUE page)
 	}
 	reply_reset(r);
 	r->status = 500;
-	r->has_date = r->has_request_id = false;
+	/* What the answer that failed had said of itself is not true of this one. */
+	r->has_date = r->has_request_id = r->raw = false;
 	r->content_length = (s64)text.len;
 	if (reply_need(r, name.len + type.len + end.len + text.len)) {
 		reply_abort(r);
@@ -164,18 +165,6 @@ static void fail_reply(struct reply *r)
 		send_500(r, glue_error_page(r->env, r->error));
 }
 
-/* What the stream has left to do is done in finish(). */
-static void fail_stream(struct run *run)
-{
-	struct reply *r = glue_stream_reply(run->reply.stream);
-
-	run->stream_failed = true;
-	if (!r)
-		return;
-	r->error = run->reply.error;
-	fail_reply(r);
-}
-
 /* Logged once; the client learns of it if it can still be told. True: the thread has to end. */
 static bool fail(struct run *run)
 {
@@ -194,9 +183,9 @@ static bool fail(struct run *run)
 		run->error = error;
 	log_failure(run, jump ? Qnil : error,
 		    killed ? "the app has killed its thread" : "a jump out of the app");
-	if (run->reply.stream)
-		fail_stream(run);
-	else
+	/* A stream is failed in finish(), with its lock. */
+	run->stream_failed = run->reply.stream;
+	if (!run->reply.stream)
 		fail_reply(&run->reply);
 	RB_GC_GUARD(error);
 	return killed;
@@ -296,8 +285,25 @@ static VALUE stream_returned(VALUE arg)
 {
 	struct run *run = (struct run *)arg;
 
-	glue_stream_returned(run->reply.stream, run->stream_failed);
+	glue_stream_returned(run->reply.stream, run->stream_failed ? fail_reply : NULL,
+			     run->reply.error);
 	return Qnil;
+}
+
+/* What is raised from outside while the stream's lock is waited for makes it fail, too. */
+static bool return_stream(struct run *run)
+{
+	bool killed = false;
+
+	for (int i = 0; i < 3; i++) {
+		int state = 0;
+
+		rb_protect(stream_returned, (VALUE)run, &state);
+		if (!state)
+			break;
+		killed |= fail(run);
+	}
+	return killed;
 }
 
 /* What has to happen however the request went. True: the thread has to end. */
@@ -307,8 +313,7 @@ static bool finish(struct run *run)
 	int state = 0;
 
 	if (unlikely(run->reply.stream) && !run->forked) {
-		rb_protect(stream_returned, (VALUE)run, &state);
-		killed |= state && fail(run);
+		killed |= return_stream(run);
 	} else if (run->reply.streaming && !run->forked) {
 		app_stream_end(run->reply.app);
 	}

@@ -13,7 +13,6 @@ struct stream {
 	struct pour pour;
 	VALUE body, input, lock;
 	bool closed; /* by the app, or because it failed */
-	bool returned; /* the body's call is over */
 };
 
 static struct {
@@ -41,6 +40,8 @@ static void free_stream(void *p)
 
 	if (!s->reply.done && s->reply.job && !glue_forked_by_app()) {
 		s->reply.env = 0; /* no Ruby runs during a collection */
+		if (s->reply.token)
+			s->reply.token |= FINISHED_ALONE;
 		reply_abort(&s->reply);
 		app_flush(s->reply.app);
 		log_limited(LOG_LEVEL_WARN, "ruby: a stream was dropped without close pid=%d",
@@ -62,21 +63,38 @@ static struct stream *stream_of(VALUE self)
 
 /* --- closing --- */
 
-/* However it ended: the body is closed, then those who asked are told. */
-static void over(struct stream *s)
+static VALUE close_body(VALUE self)
 {
-	u64 token = s->reply.token;
+	struct stream *s = stream_of(self);
 	VALUE body = s->body;
 
 	s->body = Qnil;
+	if (glue_body_closable(body))
+		glue_body_close(body);
+	return Qnil;
+}
+
+static VALUE tell_ready(VALUE self)
+{
+	struct stream *s = stream_of(self);
+	u64 token = s->reply.token;
+
+	s->reply.token = 0;
+	glue_finished_ready(token);
+	return Qnil;
+}
+
+/* However it ended: the body is closed, then those who asked are told. */
+static VALUE over(VALUE self)
+{
+	struct stream *s = stream_of(self);
+
 	if (s->reply.streaming)
 		app_stream_end(s->reply.app);
 	s->reply.streaming = false;
-	s->reply.token = 0;
 	app_flush(s->reply.app);
-	if (glue_body_closable(body))
-		glue_body_close(body);
-	glue_finished_ready(token);
+	rb_ensure(close_body, self, tell_ready, self);
+	return Qnil;
 }
 
 static VALUE end_pour(VALUE self)
@@ -85,24 +103,39 @@ static VALUE end_pour(VALUE self)
 	return Qnil;
 }
 
-static VALUE do_close(VALUE self)
+/* 0 for what is no exception: a kill, a throw. */
+static VALUE raised(void)
+{
+	VALUE error = rb_errinfo();
+
+	if (RB_SPECIAL_CONST_P(error) || RB_BUILTIN_TYPE(error) == T_IMEMO)
+		return 0;
+	return error;
+}
+
+static VALUE end_answer(VALUE self)
 {
 	struct stream *s = stream_of(self);
 	int state = 0;
 
+	rb_protect(end_pour, self, &state);
+	if (!state)
+		return Qnil;
+	s->reply.error = raised();
+	glue_finished_failed(s->reply.token, s->reply.error);
+	if (!s->reply.done)
+		reply_abort(&s->reply);
+	rb_jump_tag(state);
+}
+
+static VALUE do_close(VALUE self)
+{
+	struct stream *s = stream_of(self);
+
 	if (s->closed)
 		return Qnil;
 	s->closed = true;
-	rb_protect(end_pour, self, &state);
-	if (state) {
-		s->reply.error = rb_errinfo();
-		if (!s->reply.done)
-			reply_abort(&s->reply);
-	}
-	over(s);
-	if (state)
-		rb_jump_tag(state);
-	return Qnil;
+	return rb_ensure(end_answer, self, over, self);
 }
 
 struct locked {
@@ -144,7 +177,7 @@ struct written {
 
 static void check_open(const struct stream *s)
 {
-	if (s->closed)
+	if (s->closed || s->pour.stopped)
 		rb_raise(rb_eIOError, "closed stream");
 	if (pour_gone(&s->pour))
 		rb_exc_raise(rb_exc_new_cstr(names.closed_error, "the client is gone"));
@@ -171,6 +204,8 @@ static VALUE stream_write(int argc, VALUE *argv, VALUE self)
 {
 	struct written w = { self, argc, argv };
 
+	/* Before the lock: the body may be closed by this very thread. */
+	check_open(stream_of(self));
 	return with_lock(self, do_write, (VALUE)&w);
 }
 
@@ -191,6 +226,7 @@ static VALUE do_flush(VALUE self)
 
 static VALUE stream_flush(VALUE self)
 {
+	check_open(stream_of(self));
 	return with_lock(self, do_flush, self);
 }
 
@@ -268,13 +304,6 @@ void glue_stream_call(struct reply *r, VALUE body)
 	rb_funcallv(body, names.id_call, 1, &self);
 }
 
-struct reply *glue_stream_reply(VALUE stream)
-{
-	struct stream *s = stream_of(stream);
-
-	return s->reply.done ? NULL : &s->reply;
-}
-
 /* The app goes on elsewhere: this thread is free. */
 static void goes_on(struct stream *s)
 {
@@ -283,19 +312,37 @@ static void goes_on(struct stream *s)
 	s->reply.streaming = false;
 	/* Now, as it cannot be done for a stream that the GC finds unclosed. */
 	s->reply.token = glue_finished_token(&s->reply);
-	glue_finished_ready(s->reply.token);
 }
 
-void glue_stream_returned(VALUE stream, bool raised)
+struct failure {
+	VALUE self, error;
+	void (*fail)(struct reply *r);
+};
+
+static VALUE fail_answer(VALUE arg)
+{
+	const struct failure *f = (const struct failure *)arg;
+	struct stream *s = stream_of(f->self);
+
+	if (s->closed)
+		return Qnil;
+	s->closed = true;
+	s->reply.error = f->error;
+	if (!s->reply.done)
+		f->fail(&s->reply);
+	return over(f->self);
+}
+
+void glue_stream_returned(VALUE stream, void (*fail)(struct reply *r), VALUE error)
 {
 	struct stream *s = stream_of(stream);
 
-	s->returned = true;
-	if (raised && !s->closed) {
-		s->closed = true;
-		if (!s->reply.done)
-			reply_abort(&s->reply);
-		over(s);
+	if (fail && !s->closed) {
+		struct failure f = { stream, error, fail };
+
+		/* Who writes just now lets go of the job first: it is gone with its last answer. */
+		s->pour.stopped = true;
+		with_lock(stream, fail_answer, (VALUE)&f);
 	} else if (!s->closed && !s->reply.app->nr_threads) {
 		log_limited(
 			LOG_LEVEL_WARN,

@@ -20,10 +20,10 @@ void glue_stream_init(void);
  */
 void glue_stream_call(struct reply *r, VALUE body);
 
-/* The reply of a stream, to fail it; NULL once it is closed. */
-struct reply *glue_stream_reply(VALUE stream);
-
-/* The call has returned or raised: what is left to do. */
-void glue_stream_returned(VALUE stream, bool raised);
+/*
+ * The call has returned, or raised @error (0: not an exception): then @fail, else
+ * NULL, ends the answer if the stream is open. Waits for threads that write.
+ */
+void glue_stream_returned(VALUE stream, void (*fail)(struct reply *r), VALUE error);
 
 #endif
