@@ -5,6 +5,7 @@
 #include <ruby/io.h>
 #include <ruby/thread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ruby_glue/env_key.h"
@@ -12,7 +13,6 @@
 #include "server/fail.h"
 
 #define WAIT_NS NSEC_PER_SEC
-#define LOOK_NS (10 * NSEC_PER_MSEC) /* with the GVL, while an interrupt is pending */
 #define EARLY_HINTS 103
 
 static struct {
@@ -55,13 +55,25 @@ static void *wait_hijack(void *h)
 	return NULL;
 }
 
-/* Nothing is raised while it waits: @h is on our stack, and the descriptor would be lost. */
-static void wait_for(struct hijack *h)
+static VALUE wait_once(VALUE h)
 {
+	rb_nogvl(wait_hijack, (void *)h, RUBY_UBF_IO, NULL, 0);
+	return Qnil;
+}
+
+/*
+ * What is raised meanwhile (a timeout) has to wait: @h is on our stack, and the
+ * descriptor would be lost. For rb_jump_tag(), 0 = nothing was.
+ */
+static int wait_for(struct hijack *h)
+{
+	int state = 0, last;
+
 	while (!__atomic_load_n(&h->done, __ATOMIC_ACQUIRE)) {
-		rb_nogvl(wait_hijack, h, RUBY_UBF_IO, NULL, RB_NOGVL_INTR_FAIL);
-		app_wait_hijack(h, LOOK_NS);
+		rb_protect(wait_once, (VALUE)h, &last);
+		state = last ? last : state;
 	}
+	return state;
 }
 
 static VALUE class_named(const char *name)
@@ -98,11 +110,12 @@ VALUE glue_hijack_take(struct reply *r, bool with_head)
 
 	if (reply_hijack(r, &h, with_head))
 		rb_memerror();
-	wait_for(&h);
+	state = wait_for(&h);
 	r->io = Qnil; /* whatever happens, there will be no answer */
-	if (h.fd < 0)
+	if (h.fd < 0 && !state)
 		rb_raise(rb_eIOError, "rack.hijack: the client is gone");
-	rb_protect(make_io, (VALUE)&t, &state);
+	if (!state)
+		rb_protect(make_io, (VALUE)&t, &state);
 	free(h.rest);
 	if (h.fd >= 0)
 		close(h.fd);
@@ -186,6 +199,7 @@ static VALUE give_back(int argc, VALUE *argv, VALUE self)
 {
 	VALUE io, bytes;
 	struct app_return *ret;
+	struct stat st;
 	rb_io_t *fptr;
 	size_t len;
 	int fd;
@@ -195,6 +209,9 @@ static VALUE give_back(int argc, VALUE *argv, VALUE self)
 	bytes = argc < 2 || NIL_P(argv[1]) ? rb_str_new(NULL, 0) : rb_str_dup(StringValue(argv[1]));
 	if (!serving)
 		rb_raise(rb_eRuntimeError, "give_back: this process serves no requests");
+	GetOpenFile(io, fptr);
+	if (fstat(fptr->fd, &st) || !S_ISSOCK(st.st_mode))
+		rb_raise(rb_eArgError, "give_back: not a socket");
 	rb_str_append(bytes, drain_buffer(io));
 	rb_io_flush(io);
 	GetOpenFile(io, fptr);
@@ -204,8 +221,12 @@ static VALUE give_back(int argc, VALUE *argv, VALUE self)
 		rb_memerror();
 	fd = fcntl(fptr->fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
+		int err = errno;
+
+		if (fd >= 0)
+			close(fd);
 		free(ret);
-		rb_sys_fail("give_back");
+		rb_syserr_fail(err, "give_back");
 	}
 	memcpy(ret->bytes, RSTRING_PTR(bytes), len);
 	ret->len = len;

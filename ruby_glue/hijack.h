@@ -24,7 +24,7 @@ struct reply *glue_hijack_enter(struct reply *r);
 
 /*
  * The connection of @r as an IO, after the head that is written (@with_head). May
- * raise Hyperion::ClientGone.
+ * raise IOError: the client is gone.
  */
 VALUE glue_hijack_take(struct reply *r, bool with_head);
 
