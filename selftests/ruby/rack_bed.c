@@ -32,6 +32,7 @@ struct asked {
 	u64 lent_ns;
 	struct answer *waiting[MAX_STALLED];
 	u32 nr_waiting;
+	struct hijack *hijack; /* waits */
 };
 
 static struct {
@@ -41,6 +42,7 @@ static struct {
 	void (*script)(void);
 	struct asked *asked[MAX_ASKED];
 	u32 next_conn;
+	enum bed_hijack hijack;
 	int pipe[2]; /* from the app */
 } bed;
 
@@ -107,6 +109,7 @@ static void take_head(struct asked *q, const struct answer *a)
 	q->got.status = a->status;
 	q->got.has_date = a->has_date;
 	q->got.close = a->close;
+	q->got.raw = a->raw;
 	q->got.content_length = a->content_length;
 	q->got.head = strndup(a->head.p, a->head.len);
 }
@@ -132,15 +135,37 @@ static void give_hijack(struct asked *q, struct hijack *h)
 {
 	int pair[2];
 
+	if (bed.hijack != BED_HIJACK_GIVE) {
+		q->hijack = bed.hijack == BED_HIJACK_WAIT ? h : NULL;
+		if (!q->hijack)
+			hijack_done(h, -1, NULL, 0);
+		return;
+	}
 	EXPECT_OK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair));
 	q->got.hijack_fd = pair[0];
 	hijack_done(h, pair[1], "rest", 4);
+}
+
+void bed_hijack(enum bed_hijack how)
+{
+	bed.hijack = how;
+}
+
+void bed_give_hijack(struct asked *a)
+{
+	struct hijack *h = a->hijack;
+
+	a->hijack = NULL;
+	bed.hijack = BED_HIJACK_GIVE;
+	if (h)
+		give_hijack(a, h);
 }
 
 static void take_whole(struct answer *a)
 {
 	struct asked *q = container_of(a->job, struct asked, job);
 
+	q->got.nr_after += q->got.nr_last;
 	note_answer(q, a->flags);
 	q->got.pieces += a->flags & ANSWER_DATA ? a->pieces : 0;
 	if (a->flags & ANSWER_HIJACK)
@@ -375,6 +400,7 @@ const struct got *bed_wait(struct asked *a)
 	if (!bed_wait_answers(a, UINT32_MAX))
 		EXPECT_STREQ("no last answer", a->got.answers);
 	EXPECT_EQ(a->got.nr_last, 1);
+	EXPECT_EQ(a->got.nr_after, 0);
 	if (!a->got.head)
 		a->got.head = strdup("");
 	if (!a->got.body)
@@ -383,10 +409,12 @@ const struct got *bed_wait(struct asked *a)
 	return &a->got;
 }
 
-void bed_tell_sent(struct asked *a, bool sent)
+bool bed_tell_sent(struct asked *a, bool sent)
 {
 	struct job *j = &a->job;
 
+	if (!j->token)
+		return false;
 	a->used = true;
 	a->got.nr_last = 0;
 	j->kind = JOB_SENT;
@@ -397,6 +425,7 @@ void bed_tell_sent(struct asked *a, bool sent)
 	if (!bed_wait_answers(a, UINT32_MAX))
 		EXPECT_STREQ("no last answer", a->got.answers);
 	a->used = false;
+	return true;
 }
 
 const struct got *bed_ask(const struct request *rq)
@@ -407,6 +436,27 @@ const struct got *bed_ask(const struct request *rq)
 const struct got *bed_get(const char *target)
 {
 	return bed_ask(&(struct request){ .target = target, .headers = { "Host: example.org" } });
+}
+
+void bed_leave(struct asked *a)
+{
+	EXPECT_FALSE(job_cancel(&a->job));
+	job_wake_producer(&a->job);
+}
+
+bool bed_until(const char *target, const char *text)
+{
+	u64 end = now_ns() + ANSWER_SECONDS * NSEC_PER_SEC;
+	const struct got *g;
+
+	do {
+		g = bed_get(target);
+		if (strcmp(g->body, text) == 0)
+			return true;
+		usleep(2000);
+	} while (now_ns() < end);
+	EXPECT_STREQ(g->body, text);
+	return false;
 }
 
 struct job *bed_job(struct asked *a)

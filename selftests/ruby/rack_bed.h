@@ -41,13 +41,14 @@ struct got {
 	char answers[512]; /* "HEAD|DATA END": one word per answer */
 	u32 nr_last; /* has to be 1 */
 	u16 status;
-	bool has_date, close;
+	bool has_date, close, raw;
 	s64 content_length;
 	char *head, *body; /* NUL behind them; the body of a file is read from it */
 	size_t body_len;
 	char *informed; /* the lines of the last interim answer; NULL = none came */
 	int hijack_fd; /* the client's end, non-blocking, to be closed by the test; 0 = not hijacked */
 	u32 pieces; /* of the app's that the body came of */
+	u32 nr_after; /* answers behind the last one: has to be 0 */
 	u64 claimed_ns, answered_ns;
 };
 
@@ -60,8 +61,23 @@ struct asked *bed_submit(const struct request *rq);
 const struct got *bed_wait(struct asked *a);
 struct job *bed_job(struct asked *a);
 
-/* After bed_wait(): the answer has left, or never will; until the app has heard of it. */
-void bed_tell_sent(struct asked *a, bool sent);
+/*
+ * After bed_wait(): the answer has left, or never will; until the app has heard of it. False: it has
+ * not asked for that.
+ */
+bool bed_tell_sent(struct asked *a, bool sent);
+
+/* From now on who asks for a connection hears that the client is gone, or waits. */
+enum bed_hijack { BED_HIJACK_GIVE, BED_HIJACK_GONE, BED_HIJACK_WAIT };
+void bed_hijack(enum bed_hijack how);
+/* The connection that waits is given. */
+void bed_give_hijack(struct asked *a);
+
+/* The client of @a is gone. */
+void bed_leave(struct asked *a);
+
+/* Asks for @target until the body is @text; false after 20 s. */
+bool bed_until(const char *target, const char *text);
 
 /* Takes answers until @a has @nr of them, or its last; false after 20 s. */
 bool bed_wait_answers(struct asked *a, u32 nr);
