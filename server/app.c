@@ -483,11 +483,25 @@ void app_grown(struct app *a)
 	__atomic_store_n(&a->growing, 0, __ATOMIC_RELEASE);
 }
 
+/* The calling thread will not look any more: if it leads, nobody does, and what is queued wakes another. */
+static void leave(struct app *a)
+{
+	if (!leads(__atomic_load_n(&a->lead, __ATOMIC_RELAXED), self()))
+		return;
+	/* Acquire and release, pairs with the fetch_or in app_submit(), as in app_idle(). */
+	__atomic_exchange_n(&a->lead, LEAD_NONE, __ATOMIC_ACQ_REL);
+	if (!ring_count(&a->jobs) || !take_idle(a))
+		return;
+	__atomic_exchange_n(&a->lead, LEAD_WOKEN, __ATOMIC_ACQ_REL);
+	post_token(a, 1);
+}
+
 bool app_surplus(struct app *a)
 {
 	if (likely(a->nr_extra <= a->nr_streaming))
 		return false;
 	__atomic_store_n(&a->nr_extra, a->nr_extra - 1, __ATOMIC_RELAXED);
+	leave(a);
 	return true;
 }
 
