@@ -62,8 +62,8 @@ const struct got *bed_wait(struct asked *a);
 struct job *bed_job(struct asked *a);
 
 /*
- * After bed_wait(): the answer has left, or never will; until the app has heard of it. False: it has
- * not asked for that.
+ * After bed_wait(): the answer has left, or never will; until the app has heard of it. False: it
+ * has not asked for that.
  */
 bool bed_tell_sent(struct asked *a, bool sent);
 
