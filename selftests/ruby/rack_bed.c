@@ -498,6 +498,19 @@ const char *bed_log(void)
 	return text;
 }
 
+bool bed_logs(const char *word)
+{
+	u64 end = now_ns() + ANSWER_SECONDS * NSEC_PER_SEC;
+
+	while (now_ns() < end) {
+		if (strstr(bed_log(), word))
+			return true;
+		usleep(2000);
+	}
+	EXPECT_STREQ("not in the log", word);
+	return false;
+}
+
 u32 bed_count(const char *text, const char *word)
 {
 	u32 n = 0;

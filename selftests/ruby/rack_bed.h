@@ -92,6 +92,9 @@ size_t bed_stalled_bytes(struct asked *a);
 /* Everything written to stderr since the last call. */
 const char *bed_log(void);
 
+/* Waits until that has @word; what came before it is read, too. False after 20 s. */
+bool bed_logs(const char *word);
+
 /* How often @word occurs in @text. */
 u32 bed_count(const char *text, const char *word);
 

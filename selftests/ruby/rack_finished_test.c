@@ -62,8 +62,10 @@ static struct asked *submit(const char *target)
 	return bed_submit(&(struct request){ .target = target, .headers = { "Host: example.org" } });
 }
 
+/* What the app notes in the end; a body is closed when its answer has gone. */
 static void expect_log(const char *text)
 {
+	EXPECT_TRUE(bed_until("/peek", text));
 	EXPECT_STREQ(bed_get("/log")->body, text);
 }
 
@@ -130,7 +132,7 @@ static void script_callable_raises(void)
 {
 	EXPECT_TRUE(bed_tell_sent(answered("/array"), true));
 	expect_log("c:/array:200:Hash:NilClass a:/array:200:Hash:NilClass");
-	EXPECT_EQ(bed_count(bed_log(), "RuntimeError: boom method=GET path=/array"), 1);
+	EXPECT_TRUE(bed_logs("RuntimeError: boom method=GET path=/array"));
 	EXPECT_EQ(bed_get("/peek")->status, 200);
 }
 TEST_F(finished, one_that_raises_keeps_no_other_from_it)
@@ -207,7 +209,7 @@ static void script_close_raises(void)
 	EXPECT_TRUE(bed_tell_sent(answered("/call"), true));
 	EXPECT_TRUE(bed_until("/peek", "a:/call:200:Hash:NilClass"));
 	expect_log("a:/call:200:Hash:NilClass");
-	EXPECT_EQ(bed_count(bed_log(), "ruby: KeyError: "), 2);
+	EXPECT_TRUE(bed_logs("path=/call"));
 }
 TEST_F(finished, close_raises)
 {
@@ -222,11 +224,11 @@ TEST_F(finished, close_raises)
 static void script_hijacked(void)
 {
 	struct asked *a = submit("/hijack");
-	const struct got *g = bed_wait(a);
+	int fd = bed_wait(a)->hijack_fd;
 
 	EXPECT_TRUE(bed_tell_sent(a, true));
 	expect_log("close a:/hijack:nil:NilClass:NilClass");
-	close(g->hijack_fd);
+	close(fd);
 }
 TEST_F(finished, hijacked)
 {
