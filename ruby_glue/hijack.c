@@ -162,7 +162,7 @@ static VALUE call_early_hints(VALUE self, VALUE headers)
 	struct reply *r = current;
 	int state = 0;
 
-	if (!r || r->head_sent || r->io || r->job->version_minor == 0)
+	if (!r || r->head_sent || r->io || r->stream || r->job->version_minor == 0)
 		return Qnil;
 	reply_init(&hints.reply, r->app, r->job);
 	/* Lines go into memory of their own: the room is for the answer. */

@@ -94,14 +94,17 @@ static struct view text_of(VALUE value)
 	return (struct view){ RSTRING_PTR(value), (size_t)RSTRING_LEN(value) };
 }
 
-/* After the last answer the job is gone, and only env still knows the request. */
+/*
+ * After the last answer the job is gone, and only env still knows the request. A
+ * stream may have sent that, at any time.
+ */
 static void log_failure(struct run *run, VALUE error, const char *what)
 {
 	const struct job *job = run->reply.job;
 	VALUE method, path;
 
 	count(&respond.stats.errors);
-	if (!run->reply.done) {
+	if (!run->reply.done && !run->reply.stream) {
 		glue_log_failure(error, what, job->method_name, job->path);
 		return;
 	}
