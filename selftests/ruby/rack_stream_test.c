@@ -366,6 +366,7 @@ TEST_F(stream, is_not_written_after_close)
 				"  s.close\n"
 				"  begin; s.write('x'); rescue => e; note(e); end\n"
 				"  begin; s.flush; rescue => e; note(e); end\n"
+				"  $env['rack.early_hints'].call('x' => 'y')\n"
 				"end\n" RUN;
 	ASSERT_OK(bed_run(&self->setup, script_after_close));
 }
