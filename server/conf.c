@@ -55,6 +55,7 @@ static void set_defaults(struct conf *conf)
 		.max_pending = 4096,
 		.graceful_timeout_ms = 30 * MSEC_PER_SEC,
 		.limits = LIMITS_DEFAULT,
+		.static_recheck_ms = 5 * MSEC_PER_SEC,
 		.log_requests = true,
 		.request_id = true,
 		.log_format = "auto",

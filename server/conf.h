@@ -14,6 +14,7 @@
 #define MAX_BINDS 16u
 #define MAX_WORKERS 256u
 #define MAX_CONSTANTS 64u
+#define MAX_TREES 32u
 #define CONF_TEXT_LEN 256u
 #define CONF_FORMAT_LEN 1024u
 #define MAX_IN_FLIGHT_AUTO UINT32_MAX /* while settings are read: follows the threads */
@@ -25,6 +26,12 @@ struct conf_constant {
 	const char *path; /* in argv; not NUL-terminated: path_len */
 	size_t path_len;
 	const char *body;
+};
+
+struct conf_tree {
+	char prefix[CONF_TEXT_LEN];
+	char dir[CONF_TEXT_LEN];
+	bool immutable; /* its files never change */
 };
 
 struct conf {
@@ -50,6 +57,9 @@ struct conf {
 	char pidfile[CONF_TEXT_LEN]; /* "" = none */
 	struct conf_constant constants[MAX_CONSTANTS];
 	u32 nr_constants;
+	struct conf_tree trees[MAX_TREES];
+	u32 nr_trees;
+	u32 static_recheck_ms; /* how long a file is believed to be as it was */
 };
 
 /* The CPUs that we may use: affinity, and the share that a cgroup grants. */

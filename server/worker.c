@@ -10,6 +10,8 @@
 #include "server/app.h"
 #include "server/conn.h"
 #include "server/control.h"
+#include "server/fcache.h"
+#include "server/ftree.h"
 #include "server/h1.h"
 #include "server/h1_answer.h"
 #include "server/log.h"
@@ -39,6 +41,7 @@ struct worker {
 	enum worker_state state;
 	struct loop *loop;
 	struct route_table *routes;
+	struct fcache files;
 	struct http http;
 	struct wheel wheel;
 	struct conns conns;
@@ -154,9 +157,31 @@ static int add_constant(struct worker *w, struct view path, struct view body)
 	return h ? route_add(w->routes, METHOD_GET, path, h) : -ENOMEM;
 }
 
+static int add_tree(struct worker *w, const struct conf_tree *tree)
+{
+	struct froot *root;
+	int err = froot_new(&root, tree->dir, tree->immutable);
+	struct handler *h;
+
+	if (err) {
+		log_error("worker: static: cannot open %s: %s worker=%u", tree->dir, strerror(-err),
+			  w->id);
+		return err;
+	}
+	h = handler_tree(ftree_new(&w->files, root, false));
+	return h ? route_add_tree(w->routes, view_of(tree->prefix), h) : -ENOMEM;
+}
+
 static int init_routes(struct worker *w)
 {
+	struct fcache_limits limits = FCACHE_LIMITS_DEFAULT;
 	int err;
+
+	limits.recheck_ns = w->conf->static_recheck_ms * NSEC_PER_MSEC;
+	err = fcache_init(&w->files, &limits);
+
+	if (err)
+		return err;
 
 	w->routes = route_table_new();
 	if (!w->routes)
@@ -167,6 +192,8 @@ static int init_routes(struct worker *w)
 
 		err = add_constant(w, (struct view){ c->path, c->path_len }, view_of(c->body));
 	}
+	for (u32 i = 0; !err && i < w->conf->nr_trees; i++)
+		err = add_tree(w, &w->conf->trees[i]);
 	return err;
 }
 
@@ -483,7 +510,8 @@ static void fini(struct worker *w)
 	http_fini(&w->http);
 	if (w->logs)
 		log_writer_fini(&w->log);
-	route_table_free(w->routes);
+	route_table_put(w->routes);
+	fcache_fini(&w->files);
 	if (w->has_app)
 		app_fini(&w->app);
 	free(w);

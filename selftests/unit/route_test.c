@@ -17,7 +17,7 @@ FIXTURE_SETUP(route)
 
 FIXTURE_TEARDOWN(route)
 {
-	route_table_free(self->t);
+	route_table_put(self->t);
 }
 
 static struct handler *constant(int status)
@@ -161,7 +161,7 @@ static void build(void *arg)
 		if (h)
 			(void)!route_add(t, METHOD_GET, i ? VIEW("/b") : VIEW("/a"), h);
 	}
-	route_table_free(t);
+	route_table_put(t);
 }
 
 TEST(memory_runs_out)

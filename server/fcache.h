@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files below roots, by their paths: what was found there the last time, kept
+ * within bounds, looked at again now and then. Nothing is kept of what does
+ * not exist. Belongs to one I/O thread; everything here runs on it.
+ */
+#ifndef HYPERION_SERVER_FCACHE_H
+#define HYPERION_SERVER_FCACHE_H
+
+#include "server/base.h"
+#include "server/coding.h"
+#include "server/fentry.h"
+#include "server/list.h"
+
+struct fcache_limits {
+	u64 max_bytes; /* of memory, all told */
+	u32 max_files; /* open descriptors */
+	u64 recheck_ns; /* how long an entry is believed */
+};
+
+#define FCACHE_LIMITS_DEFAULT                                                                      \
+	((struct fcache_limits){                                                                   \
+		.max_bytes = 64 * MIB,                                                             \
+		.max_files = 512,                                                                  \
+		.recheck_ns = 5 * NSEC_PER_SEC,                                                    \
+	})
+
+/* A folder that is served; counted: trees and nodes hold it. */
+struct froot {
+	u32 refs;
+	int fd;
+	bool immutable; /* its files never change */
+};
+
+/* 0, or -errno of opening @dir. */
+int froot_new(struct froot **out, const char *dir, bool immutable) __must_check;
+void froot_put(struct froot *root);
+
+static inline struct froot *froot_get(struct froot *root)
+{
+	root->refs++;
+	return root;
+}
+
+/* What a path leads to. */
+struct fnode {
+	struct fnode *next; /* in its bucket */
+	struct list lru, lru_files; /* the second if it has a descriptor */
+	struct froot *root;
+	u32 hash;
+	bool immutable; /* not looked at again */
+	bool redirect; /* a folder with an index, asked for without the slash: no entries */
+	u64 checked_ns, used_ns;
+	u32 codings; /* 1 << enum coding; which entries there are */
+	u32 nr_files;
+	size_t cost; /* bytes, entries included */
+	struct fentry *entries[NR_CODINGS];
+	size_t path_len;
+	char path[]; /* decoded, below the root; NUL-terminated */
+};
+
+struct fcache_stats {
+	u64 hits, misses, rechecks, changed, evicted;
+};
+
+struct fcache {
+	struct fcache_limits limits;
+	struct fnode **buckets;
+	struct list lru, lru_files; /* the longest unused first */
+	u64 bytes;
+	u32 nr_nodes, nr_files;
+	struct fcache_stats stats;
+};
+
+int fcache_init(struct fcache *c, const struct fcache_limits *limits) __must_check;
+void fcache_fini(struct fcache *c);
+
+/*
+ * What @path (decoded, with its leading slash; a folder means its index.html)
+ * leads to below @root. The node stays until the next call here; its entries
+ * stay while they are held. -ENOENT: nothing that may be served; -EAGAIN: it
+ * is being written just now; -EMFILE, -ENFILE, -ENOMEM, -EIO.
+ */
+int fcache_find(struct fcache *c, struct froot *root, struct view path, u64 now_ns,
+		struct fnode **out) __must_check;
+
+/* Is it there already? NULL: no. Nothing is looked at on the disk. */
+struct fnode *fcache_peek(const struct fcache *c, const struct froot *root, struct view path);
+
+/* Forgets one node, or all. Entries that are held stay until they are put. */
+void fcache_forget(struct fcache *c, struct fnode *node);
+void fcache_clear(struct fcache *c);
+
+#endif
