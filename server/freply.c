@@ -18,7 +18,7 @@ static struct hold *hold_for_queue(struct fentry *e)
 static int put_bytes(struct fentry *e, u64 off, u64 len, struct outq *q)
 {
 	if (e->fd >= 0)
-		return outq_file(q, e->fd, off, len, hold_for_queue(e));
+		return outq_file_version(q, e->fd, off, len, hold_for_queue(e), &e->stamp);
 	if (len <= OUTQ_COPY_MAX)
 		return outq_copy(q, fentry_body(e) + off, len);
 	return outq_ref(q, fentry_body(e) + off, len, hold_for_queue(e));
