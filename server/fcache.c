@@ -11,6 +11,10 @@
 
 #define NR_BUCKETS 16384u
 #define TOUCH_NS (100 * NSEC_PER_MSEC) /* how exact "longest unused" is */
+#define SETTLE_S 2u /* a file's times are believed when they are this old */
+#define SETTLE_NS (SETTLE_S * NSEC_PER_SEC)
+#define YOUNG_LOOK_NS (500 * NSEC_PER_MSEC) /* until then it is looked at this often */
+#define MAX_TRIES 4 /* to read a file that changes while it is read */
 #define INDEX "index.html"
 #define NAME_MAX_LEN (FPATH_MAX + sizeof(INDEX) + 8)
 
@@ -234,7 +238,32 @@ static int load(struct fnode *n, struct view path)
 	return nr < 0 ? nr : load_entries(n, path, fds, nr > 1);
 }
 
-static int new_node(struct froot *root, struct view path, u32 hash, u64 now_ns, struct fnode **out)
+/* Was one of its files written so shortly before? */
+static bool is_young(const struct fnode *n, u64 second)
+{
+	for (int c = 0; c < NR_CODINGS; c++) {
+		const struct fentry *e = n->entries[c];
+
+		if (e && (e->stamp.ctime_ns / NSEC_PER_SEC + SETTLE_S > second ||
+			  e->stamp.mtime_ns / NSEC_PER_SEC + SETTLE_S > second))
+			return true;
+	}
+	return false;
+}
+
+static void look_later(const struct fcache *c, struct fnode *n, u64 now_ns)
+{
+	u64 wait_ns = c->limits.recheck_ns;
+
+	if (n->young || n->changing_ns)
+		wait_ns = min(wait_ns, YOUNG_LOOK_NS);
+	else if (n->immutable)
+		wait_ns = UINT64_MAX - now_ns;
+	n->look_ns = now_ns + wait_ns;
+}
+
+static int new_node(const struct fcache *c, struct froot *root, struct view path, u32 hash,
+		    struct fcache_now now, struct fnode **out)
 {
 	struct fnode *n;
 	int err;
@@ -249,7 +278,7 @@ static int new_node(struct froot *root, struct view path, u32 hash, u64 now_ns, 
 	n->root = froot_get(root);
 	n->hash = hash;
 	n->immutable = root->immutable;
-	n->checked_ns = n->used_ns = now_ns;
+	n->used_ns = now.ns;
 	n->cost = sizeof(*n) + path.len + 1;
 	n->path_len = path.len;
 	memcpy(n->path, path.p, path.len);
@@ -258,6 +287,8 @@ static int new_node(struct froot *root, struct view path, u32 hash, u64 now_ns, 
 		free_node(n);
 		return err;
 	}
+	n->young = is_young(n, now.second);
+	look_later(c, n, now.ns);
 	*out = n;
 	return 0;
 }
@@ -275,31 +306,81 @@ static void evict(struct fcache *c, const struct fnode *n)
 	}
 }
 
-/* Is what it came from still what its names lead to? */
-static bool unchanged(const struct fnode *n)
+enum look { LOOK_SAME, LOOK_CHANGED, LOOK_BEING_WRITTEN };
+
+/* One entry, and what its name leads to now; @e is NULL when there was no file. */
+static enum look look_at(const struct fnode *n, const struct fentry *e, enum coding coding, u64 second)
 {
-	struct view path = { n->path, n->path_len };
+	char name[NAME_MAX_LEN];
+	struct stamp now;
+	struct stat st;
+	bool there;
+
+	name_of((struct view){ n->path, n->path_len }, coding, name);
+	there = fstatat(n->root->fd, name, &st, 0) == 0 && S_ISREG(st.st_mode);
+	if (!e || !there)
+		return there == (e != NULL) ? LOOK_SAME : LOOK_CHANGED;
+	now = stamp_of(&st);
+	if (stamp_eq(&now, &e->stamp))
+		return LOOK_SAME;
+	/* By rename there is another inode, complete. And of a descriptor no old bytes are left. */
+	if (now.dev == e->stamp.dev && now.ino == e->stamp.ino && e->fd < 0 &&
+	    now.mtime_ns / NSEC_PER_SEC + SETTLE_S > second)
+		return LOOK_BEING_WRITTEN;
+	return LOOK_CHANGED;
+}
+
+/* Is what it came from still what its names lead to? */
+static enum look look_again(const struct fnode *n, u64 second)
+{
+	enum look look = LOOK_SAME;
 
 	if (n->redirect)
-		return false; /* cheap to find again */
+		return LOOK_CHANGED; /* cheap to find again */
+	for (int c = 0; c < NR_CODINGS && look != LOOK_CHANGED; c++)
+		look = max(look, look_at(n, n->entries[c], (enum coding)c, second));
+	return look;
+}
+
+/* Are the open ones still what they were? Else their heads lie. */
+static bool are_files_current(const struct fnode *n)
+{
 	for (int c = 0; c < NR_CODINGS; c++) {
 		const struct fentry *e = n->entries[c];
-		char name[NAME_MAX_LEN];
 		struct stamp now;
 		struct stat st;
-		bool there;
 
-		name_of(path, (enum coding)c, name);
-		there = fstatat(n->root->fd, name, &st, 0) == 0 && S_ISREG(st.st_mode);
-		if (there != (e != NULL))
-			return false;
-		if (!e)
+		if (!e || e->fd < 0)
 			continue;
+		if (fstat(e->fd, &st))
+			return false;
 		now = stamp_of(&st);
 		if (!stamp_eq(&now, &e->stamp))
 			return false;
 	}
 	return true;
+}
+
+/* It is time to look at it again. true: it may be used on. */
+static bool recheck(struct fcache *c, struct fnode *n, struct fcache_now now)
+{
+	enum look look = look_again(n, now.second);
+
+	c->stats.rechecks++;
+	if (look == LOOK_SAME && !n->young) {
+		n->changing_ns = 0;
+		look_later(c, n, now.ns);
+		return true;
+	}
+	if (look == LOOK_BEING_WRITTEN && (!n->changing_ns || now.ns - n->changing_ns < SETTLE_NS)) {
+		if (!n->changing_ns)
+			n->changing_ns = now.ns;
+		c->stats.kept++;
+		look_later(c, n, now.ns);
+		return true;
+	}
+	c->stats.changed++;
+	return false;
 }
 
 static void touch(struct fcache *c, struct fnode *n, u64 now_ns)
@@ -315,13 +396,15 @@ static void touch(struct fcache *c, struct fnode *n, u64 now_ns)
 	}
 }
 
-static int find_anew(struct fcache *c, struct froot *root, struct view path, u32 hash, u64 now_ns,
-		     struct fnode **out)
+static int find_anew(struct fcache *c, struct froot *root, struct view path, u32 hash,
+		     struct fcache_now now, struct fnode **out)
 {
-	int err;
+	int err, tries = 0;
 
 	c->stats.misses++;
-	err = new_node(root, path, hash, now_ns, out);
+	do
+		err = new_node(c, root, path, hash, now, out);
+	while (err == -EAGAIN && ++tries < MAX_TRIES);
 	if (err)
 		return err;
 	evict(c, *out);
@@ -329,24 +412,21 @@ static int find_anew(struct fcache *c, struct froot *root, struct view path, u32
 	return 0;
 }
 
-int fcache_find(struct fcache *c, struct froot *root, struct view path, u64 now_ns, struct fnode **out)
+int fcache_find(struct fcache *c, struct froot *root, struct view path, struct fcache_now now,
+		struct fnode **out)
 {
 	u32 hash = hash_of(root, path);
 	struct fnode *n = lookup(c, root, path, hash);
 
 	if (unlikely(!n))
-		return find_anew(c, root, path, hash, now_ns, out);
-	if (unlikely(!n->immutable && now_ns - n->checked_ns >= c->limits.recheck_ns)) {
-		c->stats.rechecks++;
-		if (!unchanged(n)) {
-			c->stats.changed++;
-			fcache_forget(c, n);
-			return find_anew(c, root, path, hash, now_ns, out);
-		}
-		n->checked_ns = now_ns;
+		return find_anew(c, root, path, hash, now, out);
+	if (unlikely(now.ns >= n->look_ns || (n->nr_files && !are_files_current(n))) &&
+	    !recheck(c, n, now)) {
+		fcache_forget(c, n);
+		return find_anew(c, root, path, hash, now, out);
 	}
 	c->stats.hits++;
-	touch(c, n, now_ns);
+	touch(c, n, now.ns);
 	*out = n;
 	return 0;
 }

@@ -3,6 +3,11 @@
  * Files below roots, by their paths: what was found there the last time, kept
  * within bounds, looked at again now and then. Nothing is kept of what does
  * not exist. Belongs to one I/O thread; everything here runs on it.
+ *
+ * A file's times are those of the last tick of a clock: what was read within
+ * it may be half of one version and half of the next. So a file that was
+ * written within the last two seconds is read again when it has settled; and
+ * one that is seen to be written in place is kept as it was, for as long.
  */
 #ifndef HYPERION_SERVER_FCACHE_H
 #define HYPERION_SERVER_FCACHE_H
@@ -48,9 +53,11 @@ struct fnode {
 	struct list lru, lru_files; /* the second if it has a descriptor */
 	struct froot *root;
 	u32 hash;
-	bool immutable; /* not looked at again */
+	bool immutable; /* not looked at again, once it has settled */
+	bool young; /* written so shortly before that its times may not tell versions apart */
 	bool redirect; /* a folder with an index, asked for without the slash: no entries */
-	u64 checked_ns, used_ns;
+	u64 look_ns, used_ns; /* when it is looked at again; when it was asked for */
+	u64 changing_ns; /* since when it is seen being written; 0 = it is not */
 	u32 codings; /* 1 << enum coding; which entries there are */
 	u32 nr_files;
 	size_t cost; /* bytes, entries included */
@@ -60,7 +67,7 @@ struct fnode {
 };
 
 struct fcache_stats {
-	u64 hits, misses, rechecks, changed, evicted;
+	u64 hits, misses, rechecks, changed, kept, evicted;
 };
 
 struct fcache {
@@ -75,13 +82,19 @@ struct fcache {
 int fcache_init(struct fcache *c, const struct fcache_limits *limits) __must_check;
 void fcache_fini(struct fcache *c);
 
+/* The time of a call. */
+struct fcache_now {
+	u64 ns; /* CLOCK_MONOTONIC */
+	u64 second; /* since 1970 */
+};
+
 /*
  * What @path (decoded, with its leading slash; a folder means its index.html)
  * leads to below @root. The node stays until the next call here; its entries
  * stay while they are held. -ENOENT: nothing that may be served; -EAGAIN: it
  * is being written just now; -EMFILE, -ENFILE, -ENOMEM, -EIO.
  */
-int fcache_find(struct fcache *c, struct froot *root, struct view path, u64 now_ns,
+int fcache_find(struct fcache *c, struct froot *root, struct view path, struct fcache_now now,
 		struct fnode **out) __must_check;
 
 /* Is it there already? NULL: no. Nothing is looked at on the disk. */

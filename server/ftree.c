@@ -131,7 +131,8 @@ int ftree_decide(const struct ftree *t, const struct msg *m, struct view path, s
 	}
 	err = fpath_decode(below, room, &below);
 	if (!err)
-		err = fcache_find(t->cache, t->root, below, now_ns, &node);
+		err = fcache_find(t->cache, t->root, below,
+				  (struct fcache_now){ now_ns, date->second }, &node);
 	if (err == -ENOMEM)
 		return err;
 	if (err) {
