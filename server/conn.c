@@ -15,6 +15,7 @@
 #define LINGER_QUIET_MS 2000 /* without a byte: the peer has seen our answer */
 #define LINGER_MS 10000 /* in all */
 #define IN_MIN 1024u
+#define FILE_BURST 4 /* windows of a file in one turn */
 
 static const struct io_ops conn_ops;
 
@@ -361,16 +362,28 @@ static void conn_sent(struct io *io, ssize_t n)
 
 /*
  * A file range leads the queue: it goes to the socket without passing through
- * here, a window at a time so that others have their turn.
+ * here, some windows at a time so that others have their turn. 0: the range
+ * has left, on with what follows it.
  */
 static ssize_t send_file(struct conn *c)
 {
-	ssize_t n = file_send_next(&c->file, &c->io, c->link.out.head);
+	const struct seg *s;
 
-	if (n < 0 && n != -EAGAIN && n != -EINTR)
-		return n;
-	if (n > 0)
-		after_send(c, (u64)n);
+	for (int i = 0; i < FILE_BURST; i++) {
+		ssize_t n, want;
+
+		s = c->link.out.head;
+		if (!s || s->kind != SEG_FILE)
+			return 0;
+		want = (ssize_t)min(s->len, FILE_WINDOW);
+		n = file_send_next(&c->file, &c->io, s);
+		if (n < 0 && n != -EAGAIN && n != -EINTR)
+			return n;
+		if (n > 0)
+			after_send(c, (u64)n);
+		if (n < want)
+			break; /* the socket is full */
+	}
 	return loop_wait_room(c->conns->loop, &c->io);
 }
 
