@@ -208,3 +208,125 @@ on_each_loop "a file replaced, taken away and put back is seen after the recheck
   File.binwrite("#{dir}/a.txt", "three")
   assert_equal "three", client.get("/assets/a.txt").body, "what is missing is not remembered"
 end
+
+# --- versions ---
+
+# One version: its number, over and over, in as many bytes as the number says.
+def version(number, size)
+  (format("%08d", number) * (size / 8 + 1)).byteslice(0, size)
+end
+
+# The number, when all of @bytes is one version of a file whose sizes are size.call(number).
+def whole_version(bytes, size)
+  number = bytes[/\A\d{8}/]&.to_i
+  number if number && bytes == version(number, size.call(number))
+end
+
+SIZES = [100, 3000, 60_000, 66_000, 400_000].freeze
+
+on_each_loop "1,000 files replaced under load: each answer is one version", seconds: 60 do |mode|
+  sizes = Array.new(1000) { |i| SIZES[i % SIZES.size] }
+  size_of = ->(i) { ->(number) { sizes[i] + number % 7 } }
+  dir = site(Array.new(1000) { |i| ["f#{i}", version(1, size_of.call(i).call(1))] }.to_h)
+  server = serve(mode, dir, "--static-recheck", 0)
+  stop = false
+  numbers = Hash.new { |h, i| h[i] = [1] }
+  answered = 0
+  readers = Array.new(3) do |n|
+    Thread.new do
+      client = server.client
+      random = Random.new(n)
+      seen = Hash.new(0)
+      until stop
+        i = random.rand(1000)
+        answer = client.get("/assets/f#{i}")
+        got = whole_version(answer.body, size_of.call(i)) or flunk("f#{i}: #{answer.body.bytesize} bytes of several versions")
+        assert got >= seen[i], "f#{i}: #{got} came after #{seen[i]}"
+        seen[i] = got
+        answered += 1
+      end
+      seen
+    end
+  end
+  random = Random.new(9)
+  ends = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 3
+  number = 1
+  while Process.clock_gettime(Process::CLOCK_MONOTONIC) < ends
+    number += 1
+    i = random.rand(1000)
+    replace("#{dir}/f#{i}", version(number, size_of.call(i).call(number)))
+    numbers[i] << number
+  end
+  stop = true
+  readers.each(&:value)
+  assert number > 100 && answered > 500, "#{number} versions, #{answered} answers"
+  client = server.client
+  numbers.first(50).each { |i, all| assert_equal all.last, whole_version(client.get("/assets/f#{i}").body, size_of.call(i)) }
+end
+
+on_each_loop "a large file cut short or written to while it is sent: the connection is cut", seconds: 30 do |mode|
+  dir = site("big" => "1" * 60_000_000)
+  server = serve(mode, dir)
+  [->(f) { f.truncate(5_000_000) }, ->(f) { f.pwrite("2" * 100, 59_000_000) }].each do |change|
+    File.binwrite("#{dir}/big", "1" * 60_000_000)
+    client = server.client
+    client.write("GET /assets/big HTTP/1.1\r\nHost: test\r\n\r\n")
+    client.socket.readpartial(1000)
+    sleep 0.05 # so that the times differ
+    File.open("#{dir}/big", "r+b", &change)
+    rest = begin
+      client.rest
+    rescue Errno::ECONNRESET
+      "".b
+    end
+    assert rest.bytesize < 59_000_000, "#{rest.bytesize} bytes came"
+    assert server.client.get("/assets/big").body.bytesize == File.size("#{dir}/big"), "the next one gets the new version"
+  end
+end
+
+on_each_loop "files in memory (tmpfs)" do |mode|
+  skip "tmpfs: no /dev/shm" unless File.writable?("/dev/shm")
+  dir = Dir.mktmpdir("hyperion-net", "/dev/shm")
+  Tap.after { FileUtils.remove_entry(dir, true) }
+  File.chmod(0o755, dir)
+  bytes = Random.new(3).bytes(900_000)
+  File.binwrite("#{dir}/large", bytes)
+  File.binwrite("#{dir}/small", bytes[0, 900])
+  client = serve(mode, dir).client
+  3.times { assert_equal [bytes, bytes[0, 900]], [client.get("/assets/large").body, client.get("/assets/small").body] }
+end
+
+on_each_loop "files on overlayfs" do |mode|
+  base = open_folder
+  %w[lower upper work all].each { |d| Dir.mkdir(File.join(base, d)) }
+  bytes = Random.new(3).bytes(900_000)
+  File.binwrite("#{base}/lower/large", bytes)
+  options = "lowerdir=#{base}/lower,upperdir=#{base}/upper,workdir=#{base}/work"
+  mounted = Process.euid.zero? && system("mount", "-t", "overlay", "overlay", "-o", options, "#{base}/all", err: File::NULL)
+  skip "overlayfs: cannot be mounted here" unless mounted
+  Tap.after { system("umount", "-l", "#{base}/all") }
+  File.binwrite("#{base}/all/upper.txt", "upper")
+  client = serve(mode, "#{base}/all").client
+  3.times { assert_equal [bytes, "upper"], [client.get("/assets/large").body, client.get("/assets/upper.txt").body] }
+end
+
+on_each_loop "many clients, many files, some of them go in the middle", seconds: 30 do |mode|
+  files = Array.new(20) { |i| ["#{i}", Random.new(i).bytes(10_000 * i * i + 1)] }.to_h
+  server = serve(mode, site(files))
+  Array.new(12) do |n|
+    Thread.new do
+      random = Random.new(n)
+      6.times do
+        client = server.client
+        names = Array.new(5) { random.rand(20).to_s }
+        names.each { |name| client.write("GET /assets/#{name} HTTP/1.1\r\nHost: test\r\n\r\n") }
+        names.each_with_index do |name, k|
+          break client.close if n.even? && k == 3
+
+          assert_equal Digest::MD5.hexdigest(files[name]), Digest::MD5.hexdigest(client.answer.body)
+        end
+      end
+    end
+  end.each(&:value)
+  assert_equal 200, server.client.get("/assets/1").status
+end
