@@ -42,7 +42,7 @@ module Hyperion
       PLAIN = %i[
         workers threads environment rackup preload pidfile io_uring max_header_bytes max_body_bytes max_pending
         max_connections max_request_read_seconds read_timeout idle_keepalive graceful_timeout
-        static_recheck max_in_flight_per_conn max_request_seconds
+        static_recheck tcp_congestion max_in_flight_per_conn max_request_seconds
       ].to_h { |name| [name, name.to_s] }.merge(thread_count: "threads").freeze
 
       LOGGING = { level: "log_level", format: "log_format", requests: "log_requests", file: "log_file",

@@ -209,6 +209,13 @@ static int set_default_binds(struct conf *conf)
 	return conf->nr_binds ? 0 : option_find("port")->set(conf, "9292", &why);
 }
 
+static void complete_binds(struct conf *conf)
+{
+	for (u32 i = 0; i < conf->nr_binds; i++)
+		if (!conf->binds[i].congestion[0] && !bind_is_unix(&conf->binds[i]))
+			memcpy(conf->binds[i].congestion, conf->tcp_congestion, CONGESTION_LEN);
+}
+
 int conf_read(struct conf *conf, const struct conf_settings *settings, int argc, char **argv)
 {
 	int action;
@@ -228,5 +235,6 @@ int conf_read(struct conf *conf, const struct conf_settings *settings, int argc,
 		conf->limits.max_in_flight = max(conf->nr_threads / 4, 1u);
 	if (!conf->nr_binds && set_default_binds(conf))
 		return -EINVAL;
+	complete_binds(conf);
 	return action;
 }

@@ -38,6 +38,7 @@ struct conf {
 	enum conf_layer layer, binds_layer; /* which is being read, which gave the binds */
 	struct bind binds[MAX_BINDS];
 	u32 nr_binds;
+	char tcp_congestion[CONGESTION_LEN]; /* of the addresses that do not say; "": the system's */
 	u32 nr_workers;
 	u32 nr_threads; /* Ruby threads per worker; 0 = on the I/O thread */
 	u32 max_connections; /* per worker */

@@ -262,6 +262,15 @@ static int set_static_recheck(struct conf *conf, const char *value, const char *
 	return set_u32(&conf->static_recheck_ms, value, 0, 86400, MSEC_PER_SEC);
 }
 
+static int set_tcp_congestion(struct conf *conf, const char *value, const char **why)
+{
+	*why = "a congestion control that the kernel has and lets us use, like cubic";
+	if (!value[0] || strlen(value) >= CONGESTION_LEN || !congestion_exists(value))
+		return -EINVAL;
+	memcpy(conf->tcp_congestion, value, strlen(value) + 1);
+	return 0;
+}
+
 static int set_max_connections(struct conf *conf, const char *value, const char **why)
 {
 	*why = "a number from 1 to 10000000";
@@ -410,6 +419,9 @@ const struct option_desc options[] = {
 	{ "io-uring", 0, "MODE", "HYPERION_IO_URING",
 	  "auto, on (refuse to start without) or off (epoll) (auto)", set_io_uring },
 	{ "pin", 0, NULL, NULL, "pin each worker to a CPU", set_pin },
+	{ "tcp-congestion", 0, "NAME",
+	  NULL, "congestion control of TCP connections; one address: tcp://...?congestion=NAME (the system's)",
+	  set_tcp_congestion },
 	{ "max-connections", 0, "N", NULL,
 	  "open connections per worker (what RLIMIT_NOFILE allows)", set_max_connections },
 	{ "max-header-bytes", 0, "N", NULL, "longest request head (65536)", set_max_header_bytes },
