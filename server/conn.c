@@ -74,13 +74,16 @@ static void close_quiet(struct conn *c)
 
 static void close_conn(struct conn *c)
 {
+	bool file_quiet;
+
 	if (c->state == CONN_CLOSING)
 		return;
 	c->state = CONN_CLOSING;
 	wheel_del(c->conns->wheel, &c->timer);
 	list_del(&c->dirty);
-	/* Both are to be asked. */
-	if (loop_cancel(c->conns->loop, &c->io) & file_send_cancel(&c->file))
+	/* Both, before either calls back. */
+	file_quiet = file_send_cancel(&c->file);
+	if (loop_cancel(c->conns->loop, &c->io) && file_quiet)
 		close_quiet(c);
 }
 
