@@ -14,6 +14,8 @@
 #define SETTLE_S 2u /* a file's times are believed when they are this old */
 #define SETTLE_NS (SETTLE_S * NSEC_PER_SEC)
 #define YOUNG_LOOK_NS (500 * NSEC_PER_MSEC) /* until then it is looked at this often */
+#define PACK_MIN KIB /* bytes: less is not worth a coding */
+#define PACK_MAX (8 * MIB)
 #define MAX_TRIES 4 /* to read a file that changes while it is read */
 #define INDEX "index.html"
 #define NAME_MAX_LEN (FPATH_MAX + sizeof(INDEX) + 8)
@@ -195,20 +197,27 @@ static int open_codings(const struct froot *root, struct view path, int fds[NR_C
 	return nr;
 }
 
-static int load_entries(struct fnode *n, struct view path, int fds[NR_CODINGS], bool vary)
+/* @packs: what could be made of it besides. */
+static int load_entries(struct fnode *n, struct view path, int fds[NR_CODINGS], u32 packs)
 {
+	bool vary = false;
+	struct stat st;
 	char name[NAME_MAX_LEN];
 	const struct mime *mime;
 	int err = 0;
 
 	name_of(path, CODING_IDENTITY, name);
 	mime = mime_of(view_of(name));
+	n->packs = packs && mime->packs && fstat(fds[CODING_IDENTITY], &st) == 0 &&
+		   st.st_size >= (off_t)PACK_MIN && st.st_size <= (off_t)PACK_MAX;
+	for (int c = CODING_IDENTITY + 1; c < NR_CODINGS; c++)
+		vary |= fds[c] >= 0;
 	for (int c = 0; c < NR_CODINGS; c++) {
 		struct fentry_params params = {
 			.fd = fds[c],
 			.type = mime->type,
 			.coding = (enum coding)c,
-			.vary = vary,
+			.vary = vary || n->packs,
 			.immutable = n->immutable,
 		};
 
@@ -228,14 +237,14 @@ static int load_entries(struct fnode *n, struct view path, int fds[NR_CODINGS], 
 	return err;
 }
 
-static int load(struct fnode *n, struct view path)
+static int load(struct fnode *n, struct view path, u32 packs)
 {
 	int fds[NR_CODINGS] = { -1, -1, -1, -1 };
 	int nr = open_codings(n->root, path, fds);
 
 	if (nr == -EISDIR)
 		return path.len && path.p[path.len - 1] == '/' ? -ENOENT : find_index(n, path);
-	return nr < 0 ? nr : load_entries(n, path, fds, nr > 1);
+	return nr < 0 ? nr : load_entries(n, path, fds, packs);
 }
 
 /* Was one of its files written so shortly before? */
@@ -282,7 +291,7 @@ static int new_node(const struct fcache *c, struct froot *root, struct view path
 	n->cost = sizeof(*n) + path.len + 1;
 	n->path_len = path.len;
 	memcpy(n->path, path.p, path.len);
-	err = load(n, path);
+	err = load(n, path, c->packs);
 	if (err) {
 		free_node(n);
 		return err;
@@ -318,6 +327,8 @@ static enum look look_at(const struct fnode *n, const struct fentry *e, enum cod
 
 	name_of((struct view){ n->path, n->path_len }, coding, name);
 	there = fstatat(n->root->fd, name, &st, 0) == 0 && S_ISREG(st.st_mode);
+	if (e && e->packed)
+		e = NULL; /* there was no such file */
 	if (!e || !there)
 		return there == (e != NULL) ? LOOK_SAME : LOOK_CHANGED;
 	now = stamp_of(&st);
@@ -429,4 +440,35 @@ int fcache_find(struct fcache *c, struct froot *root, struct view path, struct f
 	touch(c, n, now.ns);
 	*out = n;
 	return 0;
+}
+
+void fcache_want(struct fcache *c, struct fnode *n, enum coding coding)
+{
+	if (c->want(c, n, coding))
+		n->asked |= 1u << coding;
+}
+
+void fcache_add_packed(struct fcache *c, struct fnode *n, enum coding coding, const char *p,
+		       size_t len)
+{
+	struct fentry_params params = { .coding = coding, .vary = true, .immutable = n->immutable };
+	char name[NAME_MAX_LEN];
+	struct fentry *e;
+
+	name_of((struct view){ n->path, n->path_len }, CODING_IDENTITY, name);
+	params.type = mime_of(view_of(name))->type;
+	e = fentry_new_packed(n->entries[CODING_IDENTITY], &params, p, len);
+	if (!e)
+		return;
+	n->entries[coding] = e;
+	n->codings |= 1u << coding;
+	n->cost += e->cost;
+	c->bytes += e->cost;
+	/* The others go first. */
+	list_del(&n->lru);
+	list_add_tail(&n->lru, &c->lru);
+	while (c->bytes > c->limits.max_bytes && c->lru.next != &n->lru) {
+		fcache_forget(c, list_first(&c->lru, struct fnode, lru));
+		c->stats.evicted++;
+	}
 }

@@ -58,7 +58,9 @@ struct fnode {
 	bool redirect; /* a folder with an index, asked for without the slash: no entries */
 	u64 look_ns, used_ns; /* when it is looked at again; when it was asked for */
 	u64 changing_ns; /* since when it is seen being written; 0 = it is not */
+	bool packs; /* compressing it would pay */
 	u32 codings; /* 1 << enum coding; which entries there are */
+	u32 asked; /* ... and which were asked of the packer */
 	u32 nr_files;
 	size_t cost; /* bytes, entries included */
 	struct fentry *entries[NR_CODINGS];
@@ -70,7 +72,16 @@ struct fcache_stats {
 	u64 hits, misses, rechecks, changed, kept, evicted;
 };
 
+struct packer;
+
 struct fcache {
+	/*
+	 * Who compresses: told once for each node and coding (false: ask again).
+	 * @packs: 1 << enum coding that it can make, 0 = nobody compresses.
+	 */
+	bool (*want)(struct fcache *c, struct fnode *n, enum coding coding);
+	struct packer *packer;
+	u32 packs;
 	struct fcache_limits limits;
 	struct fnode **buckets;
 	struct list lru, lru_files; /* the longest unused first */
@@ -99,6 +110,19 @@ int fcache_find(struct fcache *c, struct froot *root, struct view path, struct f
 
 /* Is it there already? NULL: no. Nothing is looked at on the disk. */
 struct fnode *fcache_peek(const struct fcache *c, const struct froot *root, struct view path);
+
+/* Who asks would rather have @coding, which is not there: perhaps later. */
+void fcache_want(struct fcache *c, struct fnode *n, enum coding coding);
+
+/* Which codings of it there are or could be. */
+static inline u32 fcache_codings(const struct fcache *c, const struct fnode *n)
+{
+	return n->packs && !n->young ? n->codings | (c->packs & ~n->asked) : n->codings;
+}
+
+/* Takes in what was made of the identity entry; the bytes stay the caller's. */
+void fcache_add_packed(struct fcache *c, struct fnode *n, enum coding coding, const char *p,
+		       size_t len);
 
 /* Forgets one node, or all. Entries that are held stay until they are put. */
 void fcache_forget(struct fcache *c, struct fnode *node);

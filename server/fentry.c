@@ -108,8 +108,8 @@ static void put_head(struct fentry *e, const struct fentry_params *params, const
 	e->common_off = (u32)n;
 	n += snprintf(p + n, HEAD_MAX - (size_t)n, "etag: ");
 	etag_off = n;
-	n += snprintf(p + n, HEAD_MAX - (size_t)n,
-		      "%s\r\nlast-modified: %s\r\naccept-ranges: bytes\r\n", etag, modified.text);
+	n += snprintf(p + n, HEAD_MAX - (size_t)n, "%s\r\nlast-modified: %s\r\naccept-ranges: %s\r\n",
+		      etag, modified.text, e->packed ? "none" : "bytes");
 	if (params->vary)
 		n += snprintf(p + n, HEAD_MAX - (size_t)n, "vary: accept-encoding\r\n");
 	if (params->immutable)
@@ -183,4 +183,40 @@ err_entry:
 err_fd:
 	close(params->fd);
 	return err;
+}
+
+/* Whoever compresses it anew may get other bytes: the tag is weak. */
+static void make_packed_etag(char *out, size_t room, const struct fentry *from, enum coding coding)
+{
+	snprintf(out, room, "W/%.*s-%s\"", (int)from->etag.len - 1, from->etag.p,
+		 coding_suffixes[coding] + 1);
+}
+
+struct fentry *fentry_new_packed(const struct fentry *from, const struct fentry_params *params,
+				 const char *body, size_t len)
+{
+	size_t cost = sizeof(*from) + HEAD_MAX + 2 + len;
+	struct fentry *e = mem_alloc(cost);
+	char etag[96], head[HEAD_MAX];
+
+	if (!e)
+		return NULL;
+	*e = (struct fentry){
+		.hold.put = put_hold,
+		.refs = 1,
+		.coding = params->coding,
+		.packed = true,
+		.fd = -1,
+		.stamp = from->stamp,
+		.modified = from->modified,
+		.body_len = len,
+		.date_second = UINT64_MAX,
+		.cost = cost,
+	};
+	make_packed_etag(etag, sizeof(etag), from, params->coding);
+	put_head(e, params, etag, head);
+	memcpy(e->bytes, head, e->head_len);
+	memcpy(e->bytes + e->head_len, "\r\n", 2);
+	memcpy(e->bytes + e->head_len + 2, body, len);
+	return e;
 }

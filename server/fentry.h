@@ -21,6 +21,7 @@ struct fentry {
 	u32 refs;
 	u32 nr_queued; /* references by queues that may be reading the head */
 	enum coding coding;
+	bool packed; /* made by us: no file of its own, no ranges, a weak tag */
 	int fd; /* -1: the body is in memory */
 	struct stamp stamp;
 	u64 modified; /* seconds since 1970 */
@@ -47,6 +48,13 @@ struct fentry_params {
  * -EAGAIN: it is being written, -ENOMEM, -errno of reading it.
  */
 int fentry_new(const struct fentry_params *p, struct fentry **out) __must_check;
+
+/*
+ * What was made of @from: @len bytes at @body. NULL when memory is out. The
+ * fields of @params as above, without a descriptor.
+ */
+struct fentry *fentry_new_packed(const struct fentry *from, const struct fentry_params *params,
+				 const char *body, size_t len) __must_check;
 
 static inline struct fentry *fentry_get(struct fentry *e)
 {

@@ -62,7 +62,7 @@ static int decide_range(const struct fields *f, const struct validator *v, u64 n
 	struct range ranges[MAX_RANGES], *copy;
 	int nr;
 
-	if (!value || !cond_allows_range(f, v, now))
+	if (!value || out->entry->packed || !cond_allows_range(f, v, now))
 		return 0;
 	nr = range_parse(*value, out->entry->body_len, ranges);
 	if (nr == -ERANGE)
@@ -79,11 +79,26 @@ static int decide_range(const struct fields *f, const struct validator *v, u64 n
 	return 0;
 }
 
-static int decide_file(const struct fnode *n, const struct msg *m, const struct fields *f, u64 now,
-		       struct arena *arena, struct freply *out)
+/* The best that there is. What would be better is asked for, for the next time. */
+static int choose_coding(struct fcache *c, struct fnode *n, const struct fields *f)
 {
-	bool negotiates = field_seen(f, FIELD_ACCEPT_ENCODING);
-	int coding = coding_choose(negotiates ? &f->of[FIELD_ACCEPT_ENCODING] : NULL, n->codings);
+	const struct lines *accept = &f->of[FIELD_ACCEPT_ENCODING];
+	u32 codings = fcache_codings(c, n);
+	int coding;
+
+	if (!field_seen(f, FIELD_ACCEPT_ENCODING))
+		return CODING_IDENTITY;
+	coding = coding_choose(accept, codings);
+	if (coding < 0 || n->codings & 1u << coding)
+		return coding;
+	fcache_want(c, n, (enum coding)coding);
+	return coding_choose(accept, n->codings);
+}
+
+static int decide_file(struct fcache *c, struct fnode *n, const struct msg *m,
+		       const struct fields *f, u64 now, struct arena *arena, struct freply *out)
+{
+	int coding = choose_coding(c, n, f);
 	struct validator v;
 
 	if (coding < 0) {
@@ -142,5 +157,5 @@ int ftree_decide(const struct ftree *t, const struct msg *m, struct view path, s
 	if (node->redirect)
 		return redirect(path, m, arena, out);
 	fields_read(&fields, m);
-	return decide_file(node, m, &fields, date->second, arena, out);
+	return decide_file(t->cache, node, m, &fields, date->second, arena, out);
 }

@@ -17,6 +17,7 @@
 #include "server/log.h"
 #include "server/log_writer.h"
 #include "server/loop.h"
+#include "server/packer.h"
 #include "server/route.h"
 #include "server/slice.h"
 #include "server/spill.h"
@@ -42,6 +43,7 @@ struct worker {
 	struct loop *loop;
 	struct route_table *routes;
 	struct fcache files;
+	struct packer packer;
 	struct http http;
 	struct wheel wheel;
 	struct conns conns;
@@ -395,6 +397,7 @@ static int init(struct worker *w, const struct worker_params *params)
 	err = loop_new(&w->loop, &config);
 	if (err)
 		return err;
+	packer_init(&w->packer, &w->files, wake_loop, w->loop);
 	http_init(&w->http, &w->conf->limits, w->routes);
 	update_clock(w);
 	wheel_init(&w->wheel, now_ms(w));
@@ -478,6 +481,7 @@ static int serve(struct worker *w)
 		}
 		update_clock(w);
 		loop_dispatch(w->loop);
+		packer_reap(&w->packer);
 		wheel_advance(&w->wheel, now_ms(w));
 		conns_flush(&w->conns);
 		if (w->has_app)
@@ -504,6 +508,7 @@ static void say_stats(const struct worker *w)
 
 static void fini(struct worker *w)
 {
+	packer_fini(&w->packer);
 	/* What is still in flight ends with the ring, before its memory goes. */
 	loop_free(w->loop);
 	conns_fini(&w->conns);

@@ -4,9 +4,9 @@
 # File trees as a client sees them.
 
 require_relative "client"
-require "digest"
 require "open3"
 require "socket"
+require "zlib"
 
 # A folder with files, "name" => bytes; readable whoever the server runs as.
 def site(files = { "a.txt" => "hello\n" })
@@ -323,10 +323,50 @@ on_each_loop "many clients, many files, some of them go in the middle", seconds:
         names.each_with_index do |name, k|
           break client.close if n.even? && k == 3
 
-          assert_equal Digest::MD5.hexdigest(files[name]), Digest::MD5.hexdigest(client.answer.body)
+          assert client.answer.body == files[name], "#{name} is not what it was"
         end
       end
     end
   end.each(&:value)
   assert_equal 200, server.client.get("/assets/1").status
+end
+
+# --- compressed on the way ---
+
+def unpack(answer)
+  answer.headers["content-encoding"] == "gzip" ? Zlib.gunzip(answer.body) : answer.body
+end
+
+on_each_loop "text is compressed for who comes later", seconds: 30 do |mode|
+  text = Array.new(30_000) { |i| "line #{i % 700}\n" }.join
+  dir = site("a.css" => text[0, 20_000], "big.js" => text, "short.css" => "x" * 1023, "a.png" => text, "b.css" => text, "b.css.gz" => "GZ",
+             "noise.css" => Random.new(1).bytes(30_000))
+  client = serve(mode, dir, "--static-recheck", 60).client
+  tags = %w[a.css big.js].map do |name|
+    whole = File.binread("#{dir}/#{name}")
+    first = client.get("/assets/#{name}", "Accept-Encoding: gzip")
+    assert_equal whole, unpack(first), "whoever asks first waits for nobody"
+    assert_equal "accept-encoding", first.headers["vary"]
+    eventually("gzip of #{name}") { client.get("/assets/#{name}", "Accept-Encoding: gzip").headers["content-encoding"] == "gzip" }
+    eventually("br of #{name}") { client.get("/assets/#{name}", "Accept-Encoding: gzip, br").headers["content-encoding"] == "br" }
+    packed = client.get("/assets/#{name}", "Accept-Encoding: gzip", "Range: bytes=0-5")
+    assert_equal [200, "none"], [packed.status, packed.headers["accept-ranges"]]
+    assert_equal whole, unpack(packed)
+    assert packed.body.bytesize < whole.bytesize / 2
+    assert_match(%r{\AW/"}, packed.headers["etag"])
+    client.write("GET /assets/#{name} HTTP/1.1\r\nHost: test\r\nAccept-Encoding: gzip\r\nIf-None-Match: #{packed.headers["etag"]}\r\n\r\n")
+    assert_equal 304, client.answer(head: true).status
+    plain = client.get("/assets/#{name}", "Range: bytes=0-5")
+    assert_equal [206, whole[0, 6]], [plain.status, plain.body]
+    [plain, packed, client.get("/assets/#{name}", "Accept-Encoding: br")].map { |a| a.headers["etag"] }
+  end
+  assert_equal 6, tags.flatten.uniq.size
+  assert_equal "GZ", client.get("/assets/b.css", "Accept-Encoding: gzip").body
+  5.times do
+    %w[short.css a.png noise.css].each do |name|
+      answer = client.get("/assets/#{name}", "Accept-Encoding: gzip, br")
+      assert_equal [nil, File.binread("#{dir}/#{name}")], [answer.headers["content-encoding"], answer.body]
+    end
+    sleep 0.1
+  end
 end
