@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* The answers of file trees as bytes in a queue. */
+#include "server/freply.h"
+
 #include <stdio.h>
 
-#include "server/ftree.h"
+#include "server/fentry.h"
 #include "server/http.h"
+#include "server/range.h"
 
 #define BOUNDARY_LEN 32u
+
+void freply_drop(struct freply *r)
+{
+	if (r->entry)
+		fentry_put(r->entry);
+	r->entry = NULL;
+}
 
 /* The queue holds the entry for as long as it may read from it. */
 static struct hold *hold_for_queue(struct fentry *e)

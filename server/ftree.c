@@ -5,6 +5,7 @@
 #include "server/fail.h"
 #include "server/fields.h"
 #include "server/fpath.h"
+#include "server/range.h"
 
 struct ftree *ftree_new(struct fcache *cache, struct froot *root, bool fallthrough)
 {
@@ -24,13 +25,6 @@ void ftree_free(struct ftree *t)
 		return;
 	froot_put(t->root);
 	free(t);
-}
-
-void freply_drop(struct freply *r)
-{
-	if (r->entry)
-		fentry_put(r->entry);
-	r->entry = NULL;
 }
 
 static int redirect(struct view path, const struct msg *m, struct arena *arena, struct freply *out)

@@ -11,10 +11,8 @@
 #include "server/base.h"
 #include "server/date.h"
 #include "server/fcache.h"
-#include "server/handler.h"
+#include "server/freply.h"
 #include "server/msg.h"
-#include "server/outq.h"
-#include "server/range.h"
 
 struct ftree {
 	struct fcache *cache;
@@ -26,15 +24,6 @@ struct ftree {
 struct ftree *ftree_new(struct fcache *cache, struct froot *root, bool fallthrough) __must_check;
 void ftree_free(struct ftree *t);
 
-/* The answer to one request. Zero it; drop it at the end. */
-struct freply {
-	u16 status;
-	u16 nr_ranges;
-	struct fentry *entry; /* 200, 206, 304, 416: held */
-	const struct range *ranges; /* 206: in the request's arena */
-	struct view location; /* 301: in the request's arena */
-};
-
 /*
  * @path: of the request, undecoded; @below: what of it follows the prefix.
  * Fills @out; its status 0 means that the request is the app's. Small memory
@@ -43,17 +32,5 @@ struct freply {
 int ftree_decide(const struct ftree *t, const struct msg *m, struct view path, struct view below,
 		 u64 now_ns, const struct date *date, struct arena *arena,
 		 struct freply *out) __must_check;
-
-void freply_drop(struct freply *r);
-
-/* Does freply_put() know its status? Others are answered as plain text. */
-static inline bool freply_has_own(const struct freply *r)
-{
-	return r->entry || r->status == 301;
-}
-
-/* Queues the answer. 0 or -ENOMEM, then a part may be queued. */
-int freply_put(struct freply *r, const struct date *date, struct outq *q, bool head_only,
-	       enum persist persist) __must_check;
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Heads and bodies of HTTP/1.x requests, as they come in pieces. */
 #include "server/framing.h"
+#include "server/ftree.h"
 #include "server/h1_state.h"
 #include "server/route.h"
 

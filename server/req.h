@@ -11,7 +11,7 @@
 #include "server/arena.h"
 #include "server/base.h"
 #include "server/body.h"
-#include "server/ftree.h"
+#include "server/freply.h"
 #include "server/handler.h"
 #include "server/job.h"
 #include "server/list.h"
