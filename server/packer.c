@@ -10,7 +10,7 @@
 
 #include "server/fail.h"
 
-#define MAX_WAITING 256u
+#define MAX_OPEN 256u /* asked for and not yet in the cache */
 #define GZIP_LEVEL 6
 #define BROTLI_LEVEL 5 /* about as dear as gzip's 6, and smaller */
 #define GZIP_WINDOW (15 + 16) /* with gzip's head and tail */
@@ -105,7 +105,6 @@ static void *pack_thread(void *arg)
 			break;
 		k = list_first(&p->waiting, struct pack, list);
 		list_del(&k->list);
-		p->nr_waiting--;
 		pthread_mutex_unlock(&p->lock);
 		run(k);
 		pthread_mutex_lock(&p->lock);
@@ -145,11 +144,12 @@ static bool want(struct fcache *c, struct fnode *n, enum coding coding)
 	struct packer *p = c->packer;
 	struct pack *k;
 
-	if ((!p->started && start(p)) || p->nr_waiting >= MAX_WAITING)
+	if (p->nr_open == MAX_OPEN || (!p->started && start(p)))
 		return false;
 	k = mem_zalloc(sizeof(*k) + n->path_len);
 	if (!k)
 		return false;
+	p->nr_open++;
 	k->root = froot_get(n->root);
 	k->from = fentry_get(n->entries[CODING_IDENTITY]);
 	k->coding = coding;
@@ -157,7 +157,6 @@ static bool want(struct fcache *c, struct fnode *n, enum coding coding)
 	memcpy(k->path, n->path, n->path_len);
 	pthread_mutex_lock(&p->lock);
 	list_add_tail(&k->list, &p->waiting);
-	p->nr_waiting++;
 	pthread_cond_signal(&p->more);
 	pthread_mutex_unlock(&p->lock);
 	return true;
@@ -186,6 +185,7 @@ void packer_reap_slow(struct packer *p)
 		struct pack *k = list_first(&done, struct pack, list);
 
 		list_del(&k->list);
+		p->nr_open--;
 		finish(p, k);
 	}
 }

@@ -18,11 +18,11 @@ struct packer {
 	void (*wake)(void *arg); /* from the thread: something is done */
 	void *arg;
 	bool started;
+	u32 nr_open;
 	pthread_t thread;
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t more;
 	struct list waiting, done;
-	u32 nr_waiting;
 	bool stop;
 	u32 nr_done; /* __atomic: a look without the lock */
 };

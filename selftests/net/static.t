@@ -370,3 +370,17 @@ on_each_loop "text is compressed for who comes later", seconds: 30 do |mode|
     sleep 0.1
   end
 end
+
+on_each_loop "beside an app, from its config file", seconds: 30 do |mode|
+  dir = site("public/a.txt" => "file", "config/hyperion.rb" => "static '/assets', from: 'public', immutable: true\n",
+             "config.ru" => "run ->(env) { [200, { 'content-type' => 'text/plain' }, [env['REQUEST_METHOD'], env['PATH_INFO']]] }\n")
+  server = Server.start("--io-uring", mode, "-w", 1, "-e", "production", "--no-log-requests", "config.ru", chdir: dir)
+  client = server.client
+  answer = client.get("/assets/a.txt")
+  assert_equal ["file", "public, max-age=31536000, immutable"], [answer.body, answer.headers["cache-control"]]
+  assert_equal 404, client.get("/assets/none").status
+  assert_equal "GET/other", client.get("/other").body
+  assert_equal "GET/assetsx", client.get("/assetsx").body
+  client.write("POST /assets/a.txt HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n")
+  assert_equal 405, client.answer.status
+end
