@@ -15,7 +15,6 @@
 #define LINGER_QUIET_MS 2000 /* without a byte: the peer has seen our answer */
 #define LINGER_MS 10000 /* in all */
 #define IN_MIN 1024u
-#define FILE_BURST 4 /* windows of a file in one turn */
 
 static const struct io_ops conn_ops;
 
@@ -365,29 +364,20 @@ static void conn_sent(struct io *io, ssize_t n)
 
 /*
  * A file range leads the queue: it goes to the socket without passing through
- * here, some windows at a time so that others have their turn. 0: the range
- * has left, on with what follows it.
+ * here, a window in one turn so that others have theirs. 0: the range has left,
+ * on with what follows it.
  */
 static ssize_t send_file(struct conn *c)
 {
-	const struct seg *s;
+	const struct seg *s = c->link.out.head;
+	ssize_t n, left = (ssize_t)s->len;
 
-	for (int i = 0; i < FILE_BURST; i++) {
-		ssize_t n, want;
-
-		s = c->link.out.head;
-		if (!s || s->kind != SEG_FILE)
-			return 0;
-		want = (ssize_t)min(s->len, FILE_WINDOW);
-		n = file_send_next(&c->file, &c->io, s);
-		if (n < 0 && n != -EAGAIN && n != -EINTR)
-			return n;
-		if (n > 0)
-			after_send(c, (u64)n);
-		if (n < want)
-			break; /* the socket is full */
-	}
-	return loop_wait_room(c->conns->loop, &c->io);
+	n = file_send_next(&c->file, &c->io, s);
+	if (n < 0 && n != -EAGAIN && n != -EINTR)
+		return n;
+	if (n > 0)
+		after_send(c, (u64)n);
+	return n == left ? 0 : loop_wait_room(c->conns->loop, &c->io);
 }
 
 static ssize_t send_next(struct conn *c)

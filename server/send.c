@@ -3,7 +3,10 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -11,6 +14,7 @@
 #include "server/fail.h"
 
 #define MAX_PIPES 128u
+#define PROBE_STEP (256 * KIB)
 
 /* A pipe on loan: filled by the loop, emptied into the socket. */
 struct transfer {
@@ -41,6 +45,8 @@ void file_send_init(struct file_send *f, struct sender *s)
 {
 	f->sender = s;
 	f->transfer = NULL;
+	f->corked = false;
+	f->warm_off = UINT64_MAX;
 	list_init(&f->waiting);
 }
 
@@ -121,10 +127,34 @@ static bool is_cold(int fd, u64 off)
 	return errno == EAGAIN || !is_in_memory(fd);
 }
 
-/* Readers go through files in order, so a window is as warm as its ends. */
-static bool is_window_cold(const struct seg *seg, size_t len)
+/*
+ * Readers go through files in order, so a stretch is as warm as its ends; where
+ * the window begins the one before it has just ended.
+ */
+static bool is_window_cold(struct file_send *f, const struct seg *seg, size_t len)
 {
-	return is_cold(seg->fd, seg->off + len - 1) || is_cold(seg->fd, seg->off);
+	if (is_cold(seg->fd, seg->off + len - 1) ||
+	    (f->warm_off != seg->off && is_cold(seg->fd, seg->off)))
+		return true;
+	for (size_t at = PROBE_STEP; at < len; at += PROBE_STEP)
+		if (is_cold(seg->fd, seg->off + at))
+			return true;
+	f->warm_off = seg->off + len;
+	return false;
+}
+
+/*
+ * sendfile() cannot say that more follows: without this each window would end
+ * with a small segment. A socket that is not TCP has no use for it.
+ */
+static void cork(struct file_send *f, const struct io *sock, bool on)
+{
+	int value = on;
+
+	if (f->corked == on)
+		return;
+	f->corked = on;
+	(void)!setsockopt(sock->fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value));
 }
 
 /* -EINPROGRESS, or why no pipe can be had. */
@@ -184,6 +214,15 @@ static bool is_done_with_pipe(const struct file_send *f, ssize_t n, const struct
 	return (n > 0 && (u64)n == seg->len) || pipes->nr_lent > pipes->max / 2;
 }
 
+/* Was that the last of it? */
+static void end_range(struct file_send *f, const struct io *sock, const struct seg *seg, ssize_t n)
+{
+	if (n <= 0 || (u64)n < seg->len)
+		return;
+	f->warm_off = UINT64_MAX;
+	cork(f, sock, false);
+}
+
 ssize_t file_send_next(struct file_send *f, struct io *sock, const struct seg *seg)
 {
 	size_t len = min(seg->len, FILE_WINDOW);
@@ -195,6 +234,7 @@ ssize_t file_send_next(struct file_send *f, struct io *sock, const struct seg *s
 		return -EINPROGRESS;
 	if (t && t->left) {
 		n = drain(t, sock, seg);
+		end_range(f, sock, seg, n);
 		if (is_done_with_pipe(f, n, seg))
 			give_back(f);
 		return n;
@@ -205,7 +245,7 @@ ssize_t file_send_next(struct file_send *f, struct io *sock, const struct seg *s
 	if (n)
 		return n;
 	f->sender->nr_windows++;
-	if (f->sender->can_wait && is_window_cold(seg, len)) {
+	if (f->sender->can_wait && is_window_cold(f, seg, len)) {
 		n = start_transfer(f, seg, len);
 		if (n == -EINPROGRESS)
 			return n;
@@ -214,7 +254,10 @@ ssize_t file_send_next(struct file_send *f, struct io *sock, const struct seg *s
 		give_back(f);
 	else
 		wake_next(f->sender);
+	if (seg->len > len)
+		cork(f, sock, true);
 	n = sendfile(sock->fd, seg->fd, &off, len);
+	end_range(f, sock, seg, n);
 	if (n == 0)
 		return -ENODATA;
 	return n < 0 ? -errno : n;

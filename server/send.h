@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * File ranges into sockets, without passing through user space and without
- * the loop waiting for a disk. A window whose pages are in memory goes by
+ * the loop waiting for a disk. A window that is found to be in memory goes by
  * sendfile at once; any other is first read into a pipe by io_uring's
  * workers. On epoll nobody can wait in our place: there a cold file is read
  * by sendfile, on the loop.
@@ -16,7 +16,7 @@
 #include "server/pipe.h"
 #include "server/slab.h"
 
-#define FILE_WINDOW (256 * KIB) /* then others have their turn */
+#define FILE_WINDOW MIB /* in one call, and at most one in a turn: fewer calls are cheaper */
 
 struct transfer;
 
@@ -35,6 +35,8 @@ struct file_send {
 	struct sender *sender;
 	struct transfer *transfer; /* NULL when no pipe is lent */
 	struct list waiting;
+	bool corked; /* the socket keeps partial segments back */
+	u64 warm_off; /* up to where the range was found in memory */
 	void (*resume)(struct file_send *f); /* after -EINPROGRESS that was not the socket's */
 	void (*quiet)(struct file_send *f); /* after file_send_cancel() */
 };
