@@ -32,6 +32,7 @@
 #define MAX_BATCH 512 /* completions looked at between two enters */
 #define LINE_KEEP 20 /* as much of a line as decides whether it is "Connection: close" */
 #define MAX_CONNS 65536u
+#define MAX_BODY 4096
 
 enum op { OP_ACCEPT, OP_RECV, OP_SEND, OP_CLOSE };
 
@@ -336,12 +337,19 @@ static int open_listener(const char *host, int port)
 	return fd;
 }
 
-static void make_answers(struct floor *f)
+/* @body_len: 0 = the three bytes that all peers answer. */
+static void make_answers(struct floor *f, int body_len)
 {
-	char one[256];
+	char one[256 + MAX_BODY];
 	uint32_t i;
 
-	f->answer_len = snprintf(one, sizeof(one), "%sContent-Length: 3\r\n\r\nOK\n", answer_head);
+	f->answer_len = snprintf(one, sizeof(one), "%sContent-Length: %d\r\n\r\nOK\n", answer_head,
+				 body_len ? body_len : 3);
+	if (body_len) {
+		f->answer_len -= 3;
+		memset(one + f->answer_len, 'x', body_len);
+		f->answer_len += body_len;
+	}
 	f->fin_len = snprintf(f->fin, sizeof(f->fin),
 			      "%sContent-Length: 3\r\nConnection: close\r\n\r\nOK\n", answer_head);
 	f->answers = malloc((size_t)MAX_COPIES * f->answer_len);
@@ -400,25 +408,28 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "host", required_argument, NULL, 'h' },
 		{ "port", required_argument, NULL, 'p' },
+		{ "body", required_argument, NULL, 'n' },
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *host = "127.0.0.1";
 	struct floor f = { 0 };
-	int opt, port = 9292;
+	int opt, port = 9292, body_len = 0;
 
 	while ((opt = getopt_long(argc, argv, "h:p:", options, NULL)) != -1) {
 		if (opt == 'h') {
 			host = optarg;
 		} else if (opt == 'p' && atoi(optarg) > 0 && atoi(optarg) < 65536) {
 			port = atoi(optarg);
+		} else if (opt == 'n' && atoi(optarg) > 0 && atoi(optarg) <= MAX_BODY) {
+			body_len = atoi(optarg);
 		} else {
-			fprintf(stderr, "usage: floor [--host IPV4] [--port N]\n");
+			fprintf(stderr, "usage: floor [--host IPV4] [--port N] [--body BYTES]\n");
 			return 2;
 		}
 	}
 	signal(SIGPIPE, SIG_IGN);
 	make_conns(&f);
-	make_answers(&f);
+	make_answers(&f, body_len);
 	f.listen_fd = open_listener(host, port);
 	make_ring(&f);
 	serve(&f);

@@ -42,7 +42,7 @@ module Hyperion
       PLAIN = %i[
         workers threads environment rackup preload pidfile io_uring max_header_bytes max_body_bytes max_pending
         max_connections max_request_read_seconds read_timeout idle_keepalive graceful_timeout
-        max_in_flight_per_conn max_request_seconds
+        static_recheck tcp_congestion max_in_flight_per_conn max_request_seconds
       ].to_h { |name| [name, name.to_s] }.merge(thread_count: "threads").freeze
 
       LOGGING = { level: "log_level", format: "log_format", requests: "log_requests", file: "log_file",
@@ -107,6 +107,7 @@ module Hyperion
         end
       end
 
+      define(:static) { |*prefix, **how| @config.static(prefix, how) }
       define(:bind) { |*values| @config.bind(values.flatten) }
       define(:host) { |*values| @config.address(:host, values) }
       define(:port) { |*values| @config.address(:port, values) }
@@ -145,6 +146,16 @@ module Hyperion
       def bind(values)
         refuse("bind needs an address") if values.empty?
         values.each { |value| value.to_s.include?("://") ? put(:bind, "bind", [value]) : address(:host, [value]) }
+        nil
+      end
+
+      # A tree of files: static "/assets", from: "public/assets", immutable: true
+      def static(prefix, how)
+        unknown = how.keys - %i[from immutable]
+        refuse("static: unknown #{unknown.first}: allowed are from and immutable") unless unknown.empty?
+        refuse("static #{prefix.first.inspect}: needs a folder, from: DIR") unless how[:from]
+        key = how[:immutable] ? "static-immutable" : "static"
+        put(:static, key, ["#{one(:static, prefix)}=#{one(:from, [how[:from].to_s])}"])
         nil
       end
 

@@ -94,7 +94,7 @@ void owner_fini(struct owner *o)
 	owner_cut(o);
 	free(o->link);
 	http_fini(&o->http);
-	route_table_free(o->routes);
+	route_table_put(o->routes);
 	free(o->pending.p);
 	free(o->out.p);
 	*o = (struct owner){ 0 };

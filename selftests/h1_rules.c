@@ -61,7 +61,7 @@ struct route_table *h1_rules_routes(void)
 		err = add(t, METHOD_GET, VIEW("/big"), (struct view){ big, sizeof(big) });
 	if (!err)
 		return t;
-	route_table_free(t);
+	route_table_put(t);
 	return NULL;
 }
 

@@ -55,6 +55,7 @@ static void set_defaults(struct conf *conf)
 		.max_pending = 4096,
 		.graceful_timeout_ms = 30 * MSEC_PER_SEC,
 		.limits = LIMITS_DEFAULT,
+		.static_recheck_ms = 5 * MSEC_PER_SEC,
 		.log_requests = true,
 		.request_id = true,
 		.log_format = "auto",
@@ -208,6 +209,13 @@ static int set_default_binds(struct conf *conf)
 	return conf->nr_binds ? 0 : option_find("port")->set(conf, "9292", &why);
 }
 
+static void complete_binds(struct conf *conf)
+{
+	for (u32 i = 0; i < conf->nr_binds; i++)
+		if (!conf->binds[i].congestion[0] && !bind_is_unix(&conf->binds[i]))
+			memcpy(conf->binds[i].congestion, conf->tcp_congestion, CONGESTION_LEN);
+}
+
 int conf_read(struct conf *conf, const struct conf_settings *settings, int argc, char **argv)
 {
 	int action;
@@ -227,5 +235,6 @@ int conf_read(struct conf *conf, const struct conf_settings *settings, int argc,
 		conf->limits.max_in_flight = max(conf->nr_threads / 4, 1u);
 	if (!conf->nr_binds && set_default_binds(conf))
 		return -EINVAL;
+	complete_binds(conf);
 	return action;
 }

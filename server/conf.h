@@ -14,6 +14,7 @@
 #define MAX_BINDS 16u
 #define MAX_WORKERS 256u
 #define MAX_CONSTANTS 64u
+#define MAX_TREES 32u
 #define CONF_TEXT_LEN 256u
 #define CONF_FORMAT_LEN 1024u
 #define MAX_IN_FLIGHT_AUTO UINT32_MAX /* while settings are read: follows the threads */
@@ -27,10 +28,17 @@ struct conf_constant {
 	const char *body;
 };
 
+struct conf_tree {
+	char prefix[CONF_TEXT_LEN];
+	char dir[CONF_TEXT_LEN];
+	bool immutable; /* its files never change */
+};
+
 struct conf {
 	enum conf_layer layer, binds_layer; /* which is being read, which gave the binds */
 	struct bind binds[MAX_BINDS];
 	u32 nr_binds;
+	char tcp_congestion[CONGESTION_LEN]; /* of the addresses that do not say; "": the system's */
 	u32 nr_workers;
 	u32 nr_threads; /* Ruby threads per worker; 0 = on the I/O thread */
 	u32 max_connections; /* per worker */
@@ -50,6 +58,9 @@ struct conf {
 	char pidfile[CONF_TEXT_LEN]; /* "" = none */
 	struct conf_constant constants[MAX_CONSTANTS];
 	u32 nr_constants;
+	struct conf_tree trees[MAX_TREES];
+	u32 nr_trees;
+	u32 static_recheck_ms; /* how long a file is believed to be as it was */
 };
 
 /* The CPUs that we may use: affinity, and the share that a cgroup grants. */

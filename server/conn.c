@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <stdlib.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,13 +15,13 @@
 #define LINGER_QUIET_MS 2000 /* without a byte: the peer has seen our answer */
 #define LINGER_MS 10000 /* in all */
 #define IN_MIN 1024u
-#define FILE_WINDOW (256 * KIB)
 
 static const struct io_ops conn_ops;
 
 void conns_init(struct conns *cs, struct loop *loop, struct http *http, struct wheel *wheel)
 {
 	*cs = (struct conns){ .loop = loop, .http = http, .wheel = wheel };
+	sender_init(&cs->sender, loop);
 	slab_init(&cs->slab, sizeof(struct conn), 32);
 	list_init(&cs->all);
 	list_init(&cs->dirty);
@@ -32,6 +31,7 @@ void conns_fini(struct conns *cs)
 {
 	assert(cs->nr == 0);
 	slab_fini(&cs->slab);
+	sender_fini(&cs->sender);
 }
 
 static void mark_dirty(struct conn *c)
@@ -63,6 +63,7 @@ static void free_conn(struct conn *c)
 static void close_quiet(struct conn *c)
 {
 	/* Not before: the kernel may still read from memory of the queue and its requests. */
+	file_send_fini(&c->file);
 	link_close(&c->link);
 	if (c->detached)
 		c->detached(c->detached_arg, -1, NULL, 0);
@@ -72,12 +73,25 @@ static void close_quiet(struct conn *c)
 
 static void close_conn(struct conn *c)
 {
+	bool file_quiet;
+
 	if (c->state == CONN_CLOSING)
 		return;
 	c->state = CONN_CLOSING;
 	wheel_del(c->conns->wheel, &c->timer);
 	list_del(&c->dirty);
-	if (loop_cancel(c->conns->loop, &c->io))
+	/* Both, before either calls back. */
+	file_quiet = file_send_cancel(&c->file);
+	if (loop_cancel(c->conns->loop, &c->io) && file_quiet)
+		close_quiet(c);
+}
+
+/* A file of its queue was being read. */
+static void conn_file_quiet(struct file_send *f)
+{
+	struct conn *c = container_of(f, struct conn, file);
+
+	if (!c->io.inflight)
 		close_quiet(c);
 }
 
@@ -99,7 +113,15 @@ static void finish_detach(struct conn *c)
 
 static void conn_quiet(struct io *io)
 {
-	close_quiet(container_of(io, struct conn, io));
+	struct conn *c = container_of(io, struct conn, io);
+
+	if (!file_send_busy(&c->file))
+		close_quiet(c);
+}
+
+static void conn_file_resume(struct file_send *f)
+{
+	conn_touch(container_of(f, struct conn, file));
 }
 
 /* The earliest time at which something has to happen by itself; 0 = none. */
@@ -159,6 +181,9 @@ int conn_open(struct conns *cs, int fd, const struct proto *proto)
 	c->in_len = c->in_cap = 0;
 	c->send_deadline_ns = 0;
 	c->detached = NULL;
+	file_send_init(&c->file, &cs->sender);
+	c->file.resume = conn_file_resume;
+	c->file.quiet = conn_file_quiet;
 	timer_init(&c->timer, timer_fired);
 	list_init(&c->dirty);
 	list_add_tail(&c->all, &cs->all);
@@ -338,23 +363,21 @@ static void conn_sent(struct io *io, ssize_t n)
 }
 
 /*
- * A file range leads the queue: it goes from the page cache to the socket
- * without passing through here, a window at a time so that others have their
- * turn. Like loop_send(), but 0 means that the file is shorter than it was.
+ * A file range leads the queue: it goes to the socket without passing through
+ * here, a window in one turn so that others have theirs. 0: the range has left,
+ * on with what follows it.
  */
 static ssize_t send_file(struct conn *c)
 {
 	const struct seg *s = c->link.out.head;
-	off_t off = (off_t)s->off;
-	ssize_t n = sendfile(c->io.fd, s->fd, &off, min(s->len, FILE_WINDOW));
+	ssize_t n, left = (ssize_t)s->len;
 
-	if (n < 0 && errno != EAGAIN && errno != EINTR)
-		return -errno;
-	if (n == 0)
-		return -ENODATA;
+	n = file_send_next(&c->file, &c->io, s);
+	if (n < 0 && n != -EAGAIN && n != -EINTR)
+		return n;
 	if (n > 0)
 		after_send(c, (u64)n);
-	return loop_wait_room(c->conns->loop, &c->io);
+	return n == left ? 0 : loop_wait_room(c->conns->loop, &c->io);
 }
 
 static ssize_t send_next(struct conn *c)

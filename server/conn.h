@@ -13,6 +13,7 @@
 #include "server/list.h"
 #include "server/loop.h"
 #include "server/proto.h"
+#include "server/send.h"
 #include "server/slab.h"
 #include "server/wheel.h"
 
@@ -35,6 +36,7 @@ struct conn {
 	struct io io;
 	struct conns *conns;
 	struct link link;
+	struct file_send file; /* of the queue's file ranges */
 	enum conn_state state;
 	bool eof; /* the peer has finished; the protocol hears of it once it took the rest */
 	u32 in_len, in_cap; /* bytes */
@@ -52,6 +54,7 @@ struct conns {
 	struct loop *loop;
 	struct http *http;
 	struct wheel *wheel;
+	struct sender sender;
 	struct slab slab;
 	struct list all, dirty;
 	u32 nr;

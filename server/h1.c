@@ -307,6 +307,22 @@ static void submit(struct link *l, struct req *r)
 	req_submit(r);
 }
 
+static void answer_file(struct link *l, struct req *r)
+{
+	struct outq *q = h1_answer_queue(l, r);
+	u64 before = q->queued;
+
+	if (!freply_has_own(&r->file)) {
+		answer_plain(l, r, r->file.status, NULL);
+		return;
+	}
+	r->status = r->file.status;
+	if (freply_put(&r->file, &l->http->date, q, r->method == METHOD_HEAD, req_persist(r)))
+		h1_give_up(l);
+	else
+		finish(l, r, q, before);
+}
+
 static void answer_route(struct link *l, struct req *r)
 {
 	struct handler *handler = r->route->handler;
@@ -336,7 +352,9 @@ void h1_dispatch(struct link *l, struct req *r)
 	r->times[REQ_T_READY] = l->http->now_ns;
 	close_if_draining(l, r);
 	h1_of(l)->phase = r->last ? H1_DONE : H1_HEAD;
-	if (likely(r->route))
+	if (r->file.status)
+		answer_file(l, r);
+	else if (likely(r->route))
 		answer_route(l, r);
 	else if (r->app == REQ_NOT_FOR_APP)
 		answer_plain(l, r, r->method == METHOD_CONNECT ? 501 : r->allow ? 405 : 404, NULL);

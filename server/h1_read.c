@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Heads and bodies of HTTP/1.x requests, as they come in pieces. */
 #include "server/framing.h"
+#include "server/ftree.h"
 #include "server/h1_state.h"
 #include "server/route.h"
 
@@ -16,6 +17,22 @@ static void begin_body(struct link *l, struct req *r, const struct framing *f)
 	/* Without Expect the body is on its way already. */
 	if (f->expect && outq_copy(h1_answer_queue(l, r), "HTTP/1.1 100 Continue\r\n\r\n", 25))
 		h1_give_up(l);
+}
+
+/* The route is a tree: what it answers is decided now, as the head's bytes do not stay. */
+static int ask_tree(struct req *r, const struct msg *m, struct view path)
+{
+	const struct route *route = r->route;
+	struct view below = { path.p + route->path.len, path.len - route->path.len };
+	struct http *http = r->http;
+	int err = ftree_decide(route->handler->tree, m, path, below, http->now_ns, &http->date,
+			       &r->arena, &r->file);
+
+	if (r->file.status == 405)
+		r->allow |= 1u << METHOD_GET | 1u << METHOD_HEAD;
+	if (!err && !r->file.status)
+		req_clear_route(r);
+	return err;
 }
 
 /* A head of correct syntax. */
@@ -45,10 +62,12 @@ static void take_head(struct link *l, struct req *r, const struct msg *m, struct
 	}
 	http->stats.requests++;
 	r->last = !f.persistent;
-	r->route = route_find(http->routes, r->method, f.target.path, &r->allow);
-	if (!r->route && http->has_app && r->method != METHOD_CONNECT)
+	req_set_route(r, route_find(http->routes, r->method, f.target.path, &r->allow));
+	if (r->route && r->route->handler->kind == HANDLER_TREE)
+		err = ask_tree(r, m, f.target.path);
+	if (!err && !r->route && http->has_app && r->method != METHOD_CONNECT)
 		err = req_make_job(r, m, head, &f.target);
-	else if (http->keep)
+	else if (!err && http->keep)
 		err = req_keep(r, m);
 	if (err) {
 		h1_give_up(l);

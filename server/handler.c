@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "server/fail.h"
+#include "server/ftree.h"
 #include "server/http.h"
 
 struct handler *handler_constant(int status, struct view content_type, struct view headers,
@@ -38,15 +39,29 @@ struct handler *handler_constant(int status, struct view content_type, struct vi
 	if (body.len)
 		memcpy(h->bytes + n + 2, body.p, body.len);
 	h->kind = HANDLER_CONSTANT;
+	h->refs = 1;
 	h->status = (u16)status;
 	h->body_len = (u32)body.len;
 	return h;
 }
 
-void handler_free(struct handler *h)
+struct handler *handler_tree(struct ftree *tree)
 {
-	if (!h)
+	struct handler *h = tree ? mem_zalloc(sizeof(*h)) : NULL;
+
+	if (!h) {
+		ftree_free(tree);
+		return NULL;
+	}
+	*h = (struct handler){ .kind = HANDLER_TREE, .refs = 1, .tree = tree };
+	return h;
+}
+
+void handler_put(struct handler *h)
+{
+	if (!h || --h->refs)
 		return;
+	ftree_free(h->tree);
 	free(h->bytes);
 	free(h);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What answers a route. Only constants so far: a prebuilt response whose Date
- * is kept true. A handler belongs to one worker (it is patched in place).
+ * What answers a route: a constant (a prebuilt response whose Date is kept
+ * true) or a file tree. Counted, as tables that follow each other share it. A
+ * handler belongs to one worker (it is patched in place).
  */
 #ifndef HYPERION_SERVER_HANDLER_H
 #define HYPERION_SERVER_HANDLER_H
@@ -10,7 +11,9 @@
 #include "server/date.h"
 #include "server/outq.h"
 
-enum handler_kind { HANDLER_CONSTANT };
+struct ftree;
+
+enum handler_kind { HANDLER_CONSTANT, HANDLER_TREE };
 
 /* How the connection goes on after an answer; one header line or none. */
 enum persist { PERSIST_DEFAULT, PERSIST_KEEP_ALIVE, PERSIST_CLOSE };
@@ -20,6 +23,8 @@ struct view persist_line(enum persist persist);
 
 struct handler {
 	enum handler_kind kind;
+	u32 refs;
+	struct ftree *tree; /* HANDLER_TREE, and nothing below */
 	u16 status;
 	u32 head_len; /* up to and including the CRLF of the last header line */
 	u32 date_off; /* of the 29 bytes of the Date value */
@@ -34,9 +39,19 @@ struct handler {
  */
 struct handler *handler_constant(int status, struct view content_type, struct view headers,
 				 struct view body) __must_check;
-void handler_free(struct handler *h);
 
-/* Queues the whole answer, without the body for HEAD. 0 or -ENOMEM. */
+/* Takes the tree over, also when memory is out, which @tree NULL says too. */
+struct handler *handler_tree(struct ftree *tree) __must_check;
+
+static inline struct handler *handler_get(struct handler *h)
+{
+	h->refs++;
+	return h;
+}
+
+void handler_put(struct handler *h); /* NULL is fine */
+
+/* Of a constant: queues the whole answer, without the body for HEAD. 0 or -ENOMEM. */
 int handler_answer(struct handler *h, const struct date *date, struct outq *q, bool head_only,
 		   enum persist persist) __must_check;
 

@@ -3,10 +3,11 @@
 
 #include "server/proto.h"
 #include "server/req.h"
+#include "server/route.h"
 
 void http_init(struct http *http, const struct limits *limits, struct route_table *routes)
 {
-	*http = (struct http){ .limits = limits, .routes = routes };
+	*http = (struct http){ .limits = limits, .routes = route_table_get(routes) };
 	list_init(&http->submit);
 	list_init(&http->lent);
 	outq_pool_init(&http->out);
@@ -19,6 +20,14 @@ void http_fini(struct http *http)
 	slab_fini(&http->reqs);
 	arena_pool_fini(&http->arenas);
 	outq_pool_fini(&http->out);
+	route_table_put(http->routes);
+}
+
+void http_set_routes(struct http *http, struct route_table *routes)
+{
+	route_table_get(routes);
+	route_table_put(http->routes);
+	http->routes = routes;
 }
 
 u64 http_lent_due_ns(const struct http *http)

@@ -70,7 +70,7 @@ struct spill_ops;
 
 struct http {
 	const struct limits *limits;
-	struct route_table *routes;
+	struct route_table *routes; /* held */
 	u64 now_ns; /* CLOCK_MONOTONIC, read once per batch */
 	struct date date;
 	bool draining; /* every further answer is the last of its connection */
@@ -98,8 +98,12 @@ struct http {
 	void (*find_peer)(struct link *l);
 };
 
+/* Holds the table. */
 void http_init(struct http *http, const struct limits *limits, struct route_table *routes);
 void http_fini(struct http *http);
+
+/* From the next request on; those before it keep the table that they have. Holds it. */
+void http_set_routes(struct http *http, struct route_table *routes);
 
 /* How long a small piece of body may wait for others. */
 #define HTTP_LENT_NS NSEC_PER_MSEC

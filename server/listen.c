@@ -32,7 +32,7 @@ static int parse_port(const char *text, char **end)
 	if (text[0] < '0' || text[0] > '9')
 		return -1;
 	port = strtol(text, end, 10);
-	return **end || port < 1 || port > 65535 ? -1 : (int)port;
+	return (**end && **end != '?') || port < 1 || port > 65535 ? -1 : (int)port;
 }
 
 static int resolve(const char *host, int port, struct bind *b, const char **why)
@@ -62,9 +62,39 @@ static int resolve(const char *host, int port, struct bind *b, const char **why)
 	return 0;
 }
 
+bool congestion_exists(const char *name)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool exists = true;
+
+	if (fd < 0)
+		return true;
+	if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)))
+		exists = errno != ENOENT;
+	close(fd);
+	return exists;
+}
+
+/* What follows the port; there is one thing that it may be. */
+static int parse_query(const char *query, struct bind *b, const char **why)
+{
+	static const char key[] = "?congestion=";
+	const char *name = query + sizeof(key) - 1;
+
+	if (!*query)
+		return 0;
+	*why = "behind the port only ?congestion=NAME, one that the kernel has";
+	if (strncmp(query, key, sizeof(key) - 1) != 0 || !*name ||
+	    strlen(name) >= sizeof(b->congestion) || !congestion_exists(name))
+		return -EINVAL;
+	memcpy(b->congestion, name, strlen(name) + 1);
+	return 0;
+}
+
 static int parse_tcp(const char *rest, struct bind *b, const char **why)
 {
-	const char *colon = strrchr(rest, ':');
+	const char *query = rest + strcspn(rest, "?");
+	const char *colon = memrchr(rest, ':', (size_t)(query - rest));
 	char host[128], *end;
 	size_t len;
 	int port;
@@ -82,7 +112,7 @@ static int parse_tcp(const char *rest, struct bind *b, const char **why)
 		return -EINVAL;
 	}
 	port = parse_port(colon + 1, &end);
-	if (port < 0) {
+	if (port < 0 || end != query) {
 		*why = "a port from 1 to 65535";
 		return -EINVAL;
 	}
@@ -90,7 +120,7 @@ static int parse_tcp(const char *rest, struct bind *b, const char **why)
 		return -EINVAL;
 	memcpy(host, rest, len);
 	host[len] = '\0';
-	return resolve(host, port, b, why);
+	return resolve(host, port, b, why) ? -EINVAL : parse_query(query, b, why);
 }
 
 int bind_parse(const char *uri, struct bind *b, const char **why)
@@ -137,6 +167,9 @@ static int set_options(int fd, const struct bind *b, u32 nr_shares)
 		return -errno;
 	/* Inherited by every connection (tcp(7)). */
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
+		return -errno;
+	if (b->congestion[0] && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, b->congestion,
+					   (socklen_t)strlen(b->congestion)))
 		return -errno;
 	/* [::] listens for IPv6 only: 0.0.0.0 is an address of its own. */
 	if (b->addr.any.sa_family == AF_INET6 &&

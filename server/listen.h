@@ -14,8 +14,11 @@
 
 #define LISTEN_BACKLOG 4096 /* the kernel cuts it to net.core.somaxconn */
 
+#define CONGESTION_LEN 16u /* TCP_CA_NAME_MAX */
+
 struct bind {
 	char text[160]; /* as an operator writes it: tcp://127.0.0.1:9292, unix:///run/a.sock */
+	char congestion[CONGESTION_LEN]; /* "": the system's */
 	socklen_t addr_len;
 	union {
 		struct sockaddr any;
@@ -26,10 +29,17 @@ struct bind {
 };
 
 /*
- * tcp://HOST:PORT with HOST an IPv4 or [IPv6] address or a name, unix:///PATH.
+ * tcp://HOST:PORT with HOST an IPv4 or [IPv6] address or a name, perhaps with
+ * ?congestion=NAME behind it; unix:///PATH.
  * 0 or -EINVAL; then @why says what is wrong.
  */
 int bind_parse(const char *uri, struct bind *b, const char **why) __must_check;
+
+/*
+ * Has the kernel a congestion control of this name? Whether we may use it shows
+ * when it is set: Ruby's user may be allowed less than who listens.
+ */
+bool congestion_exists(const char *name);
 
 static inline bool bind_is_unix(const struct bind *b)
 {

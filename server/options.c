@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "server/access_format.h"
 #include "server/log.h"
@@ -211,6 +212,65 @@ static int set_constant(struct conf *conf, const char *value, const char **why)
 	return 0;
 }
 
+/* The last one for a prefix counts. */
+static struct conf_tree *tree_for(struct conf *conf, struct view prefix)
+{
+	for (u32 i = 0; i < conf->nr_trees; i++)
+		if (view_eq(view_of(conf->trees[i].prefix), prefix))
+			return &conf->trees[i];
+	return conf->nr_trees == MAX_TREES ? NULL : &conf->trees[conf->nr_trees++];
+}
+
+static int add_tree(struct conf *conf, const char *value, bool immutable, const char **why)
+{
+	const char *eq = strchr(value, '=');
+	struct conf_tree *tree;
+	struct stat st;
+	size_t len;
+
+	*why = "PREFIX=DIR, a PREFIX that starts with / and a folder that exists";
+	if (!eq || value[0] != '/' || eq - value >= (ssize_t)CONF_TEXT_LEN ||
+	    strlen(eq + 1) >= CONF_TEXT_LEN || stat(eq + 1, &st) || !S_ISDIR(st.st_mode))
+		return -EINVAL;
+	for (len = (size_t)(eq - value); len && value[len - 1] == '/'; len--)
+		;
+	tree = tree_for(conf, (struct view){ value, len });
+	if (!tree) {
+		*why = "PREFIX=DIR, at most 32 of them";
+		return -EINVAL;
+	}
+	memcpy(tree->prefix, value, len);
+	tree->prefix[len] = '\0';
+	memcpy(tree->dir, eq + 1, strlen(eq + 1) + 1);
+	tree->immutable = immutable;
+	return 0;
+}
+
+static int set_static(struct conf *conf, const char *value, const char **why)
+{
+	return add_tree(conf, value, false, why);
+}
+
+static int set_static_immutable(struct conf *conf, const char *value, const char **why)
+{
+	return add_tree(conf, value, true, why);
+}
+
+static int set_static_recheck(struct conf *conf, const char *value, const char **why)
+{
+	*why = "seconds, from 0 to 86400";
+	return set_u32(&conf->static_recheck_ms, value, 0, 86400, MSEC_PER_SEC);
+}
+
+static int set_tcp_congestion(struct conf *conf, const char *value, const char **why)
+{
+	*why = "a congestion control that the kernel has and lets us use, like cubic";
+	if (!value[0] || strlen(value) >= CONGESTION_LEN || !congestion_exists(value))
+		return -EINVAL;
+	memcpy(conf->tcp_congestion, value, strlen(value) + 1);
+	return 0;
+}
+
 static int set_max_connections(struct conf *conf, const char *value, const char **why)
 {
 	*why = "a number from 1 to 10000000";
@@ -333,7 +393,7 @@ const struct option_desc options[] = {
 	  set_environment },
 	{ "rackup", 0, "FILE", NULL, "the app, as the argument without an option (config.ru)",
 	  set_rackup },
-	{ "no-app", 0, NULL, NULL, "serve without Ruby: constants only", set_no_app },
+	{ "no-app", 0, NULL, NULL, "serve without Ruby: constants and files only", set_no_app },
 	{ "preload", 0, NULL, NULL, "load the app once, before the workers are forked (on)",
 	  set_preload },
 	{ "no-preload", 0, NULL, NULL, "load the app in each worker", set_no_preload },
@@ -350,9 +410,18 @@ const struct option_desc options[] = {
 	  "seconds until the app has answered, else 503, or cut within the answer (off)",
 	  set_max_request },
 	{ "constant", 0, "PATH=TEXT", NULL, "answer GET PATH with TEXT (repeatable)", set_constant },
+	{ "static", 0, "PREFIX=DIR", NULL, "serve the files of DIR under PREFIX (repeatable)",
+	  set_static },
+	{ "static-immutable", 0, "PREFIX=DIR", NULL,
+	  "... that never change: clients may keep them for a year", set_static_immutable },
+	{ "static-recheck", 0, "S", NULL, "seconds until a file is looked at again (5)",
+	  set_static_recheck },
 	{ "io-uring", 0, "MODE", "HYPERION_IO_URING",
 	  "auto, on (refuse to start without) or off (epoll) (auto)", set_io_uring },
 	{ "pin", 0, NULL, NULL, "pin each worker to a CPU", set_pin },
+	{ "tcp-congestion", 0, "NAME",
+	  NULL, "congestion control of TCP connections; one address: tcp://...?congestion=NAME (the system's)",
+	  set_tcp_congestion },
 	{ "max-connections", 0, "N", NULL,
 	  "open connections per worker (what RLIMIT_NOFILE allows)", set_max_connections },
 	{ "max-header-bytes", 0, "N", NULL, "longest request head (65536)", set_max_header_bytes },

@@ -133,8 +133,18 @@ int outq_ref(struct outq *q, const void *p, size_t len, struct hold *hold)
 
 int outq_file(struct outq *q, int fd, u64 off, u64 len, struct hold *hold)
 {
-	return add_seg(
-		q, (struct seg){ .kind = SEG_FILE, .fd = fd, .off = off, .len = len, .hold = hold });
+	return outq_file_version(q, fd, off, len, hold, NULL);
+}
+
+int outq_file_version(struct outq *q, int fd, u64 off, u64 len, struct hold *hold,
+		      const struct stamp *stamp)
+{
+	return add_seg(q, (struct seg){ .kind = SEG_FILE,
+					.fd = fd,
+					.off = off,
+					.len = len,
+					.hold = hold,
+					.stamp = stamp });
 }
 
 void outq_mark(struct outq *q, struct mark *m, void (*done)(struct mark *m, bool sent))

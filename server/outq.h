@@ -12,6 +12,7 @@
 
 #include "server/base.h"
 #include "server/slab.h"
+#include "server/stamp.h"
 
 #define OUTQ_CHUNK_LEN 4096u /* a chunk with its header */
 #define OUTQ_COPY_MAX 1024u /* above this, referencing costs less than copying */
@@ -38,6 +39,7 @@ struct seg {
 	const char *p; /* SEG_CHUNK, SEG_REF: the rest */
 	u64 len; /* of the rest, bytes */
 	struct hold *hold; /* SEG_REF, SEG_FILE; may be NULL */
+	const struct stamp *stamp; /* SEG_FILE: the version that is meant; NULL = any */
 };
 
 struct outq_pool {
@@ -96,6 +98,10 @@ int outq_copy(struct outq *q, const void *p, size_t len) __must_check;
 /* The queue takes the hold over, also when it returns -ENOMEM. */
 int outq_ref(struct outq *q, const void *p, size_t len, struct hold *hold) __must_check;
 int outq_file(struct outq *q, int fd, u64 off, u64 len, struct hold *hold) __must_check;
+
+/* As outq_file(), of one version of the file, @stamp, which lives as long as the hold. */
+int outq_file_version(struct outq *q, int fd, u64 off, u64 len, struct hold *hold,
+		      const struct stamp *stamp) __must_check;
 
 void outq_mark(struct outq *q, struct mark *m, void (*done)(struct mark *m, bool sent));
 

@@ -4,6 +4,7 @@
 #include "server/fail.h"
 #include "server/h1_parse.h"
 #include "server/http.h"
+#include "server/route.h"
 
 struct req *req_new(struct http *http, struct link *link)
 {
@@ -23,6 +24,20 @@ struct req *req_new(struct http *http, struct link *link)
 	return r;
 }
 
+void req_set_route(struct req *r, const struct route *route)
+{
+	r->route = route;
+	if (route)
+		r->routes = route_table_get(r->http->routes);
+}
+
+void req_clear_route(struct req *r)
+{
+	route_table_put(r->routes);
+	r->routes = NULL;
+	r->route = NULL;
+}
+
 static void req_free(struct req *r)
 {
 	struct http *http = r->http;
@@ -33,6 +48,8 @@ static void req_free(struct req *r)
 	list_del(&r->submit);
 	body_drop(&r->body);
 	outq_drop(&r->out);
+	freply_drop(&r->file);
+	req_clear_route(r);
 	arena_reset(&r->arena);
 	slab_free(&http->reqs, r);
 }

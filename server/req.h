@@ -11,6 +11,7 @@
 #include "server/arena.h"
 #include "server/base.h"
 #include "server/body.h"
+#include "server/freply.h"
 #include "server/handler.h"
 #include "server/job.h"
 #include "server/list.h"
@@ -21,6 +22,7 @@
 struct http;
 struct link;
 struct route;
+struct route_table;
 struct target;
 
 /* When a request came to a point; ns of CLOCK_MONOTONIC, 0 = it did not. */
@@ -49,6 +51,8 @@ struct req {
 	struct outq out; /* the answer while earlier requests hold the link */
 	struct arena arena;
 	const struct route *route; /* NULL: none, or refused */
+	struct route_table *routes; /* where it is from, held; NULL without a route */
+	struct freply file; /* of a tree's route: what it answers */
 	u64 times[NR_REQ_TIMES];
 	u64 body_len; /* bytes of body received, decoded */
 	u64 bytes_out; /* of the answer */
@@ -85,6 +89,12 @@ static inline enum persist req_persist(const struct req *r)
 		return PERSIST_CLOSE;
 	return r->version_minor == 0 ? PERSIST_KEEP_ALIVE : PERSIST_DEFAULT;
 }
+
+/* @route may be NULL; a request has at most one in its life. */
+void req_set_route(struct req *r, const struct route *route);
+
+/* The request is not that route's after all. */
+void req_clear_route(struct req *r);
 
 /* NULL when memory is out. */
 struct req *req_new(struct http *http, struct link *link) __must_check;

@@ -10,11 +10,14 @@
 #include "server/app.h"
 #include "server/conn.h"
 #include "server/control.h"
+#include "server/fcache.h"
+#include "server/ftree.h"
 #include "server/h1.h"
 #include "server/h1_answer.h"
 #include "server/log.h"
 #include "server/log_writer.h"
 #include "server/loop.h"
+#include "server/packer.h"
 #include "server/route.h"
 #include "server/slice.h"
 #include "server/spill.h"
@@ -39,6 +42,8 @@ struct worker {
 	enum worker_state state;
 	struct loop *loop;
 	struct route_table *routes;
+	struct fcache files;
+	struct packer packer;
 	struct http http;
 	struct wheel wheel;
 	struct conns conns;
@@ -154,9 +159,31 @@ static int add_constant(struct worker *w, struct view path, struct view body)
 	return h ? route_add(w->routes, METHOD_GET, path, h) : -ENOMEM;
 }
 
+static int add_tree(struct worker *w, const struct conf_tree *tree)
+{
+	struct froot *root;
+	int err = froot_new(&root, tree->dir, tree->immutable);
+	struct handler *h;
+
+	if (err) {
+		log_error("worker: static: cannot open %s: %s worker=%u", tree->dir, strerror(-err),
+			  w->id);
+		return err;
+	}
+	h = handler_tree(ftree_new(&w->files, root, false));
+	return h ? route_add_tree(w->routes, view_of(tree->prefix), h) : -ENOMEM;
+}
+
 static int init_routes(struct worker *w)
 {
+	struct fcache_limits limits = FCACHE_LIMITS_DEFAULT;
 	int err;
+
+	limits.recheck_ns = w->conf->static_recheck_ms * NSEC_PER_MSEC;
+	err = fcache_init(&w->files, &limits);
+
+	if (err)
+		return err;
 
 	w->routes = route_table_new();
 	if (!w->routes)
@@ -167,6 +194,8 @@ static int init_routes(struct worker *w)
 
 		err = add_constant(w, (struct view){ c->path, c->path_len }, view_of(c->body));
 	}
+	for (u32 i = 0; !err && i < w->conf->nr_trees; i++)
+		err = add_tree(w, &w->conf->trees[i]);
 	return err;
 }
 
@@ -368,6 +397,7 @@ static int init(struct worker *w, const struct worker_params *params)
 	err = loop_new(&w->loop, &config);
 	if (err)
 		return err;
+	packer_init(&w->packer, &w->files, wake_loop, w->loop);
 	http_init(&w->http, &w->conf->limits, w->routes);
 	update_clock(w);
 	wheel_init(&w->wheel, now_ms(w));
@@ -451,6 +481,7 @@ static int serve(struct worker *w)
 		}
 		update_clock(w);
 		loop_dispatch(w->loop);
+		packer_reap(&w->packer);
 		wheel_advance(&w->wheel, now_ms(w));
 		conns_flush(&w->conns);
 		if (w->has_app)
@@ -477,13 +508,15 @@ static void say_stats(const struct worker *w)
 
 static void fini(struct worker *w)
 {
+	packer_fini(&w->packer);
 	/* What is still in flight ends with the ring, before its memory goes. */
 	loop_free(w->loop);
 	conns_fini(&w->conns);
 	http_fini(&w->http);
 	if (w->logs)
 		log_writer_fini(&w->log);
-	route_table_free(w->routes);
+	route_table_put(w->routes);
+	fcache_fini(&w->files);
 	if (w->has_app)
 		app_fini(&w->app);
 	free(w);

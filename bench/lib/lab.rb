@@ -3,6 +3,7 @@
 
 # Everything that bench/lab and bench/gates/run share.
 require_relative 'registry'
+require_relative 'files'
 require_relative 'peer'
 require_relative 'server'
 require_relative 'wrk'

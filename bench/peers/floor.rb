@@ -5,6 +5,6 @@
 Lab.peer :floor do
   title 'minimal io_uring responder, the limit'
   binary 'build/bench/floor'
-  offers constant: '/', hello: '/'
-  command { |s| [s.program, '--port', s.port.to_s] }
+  offers constant: '/', hello: '/', file1k: '/'
+  command { |s| [s.program, '--port', s.port.to_s, *(s.resource == :file1k ? ['--body', '1024'] : [])] }
 end

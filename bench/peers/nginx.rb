@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: MIT
 # frozen_string_literal: true
 
-Lab.peer :nginx do
-  title 'nginx, return 200'
-  package 'nginx-light'
-  binary 'nginx'
-  version_args %w[-v]
-  offers constant: '/', hello: '/'
-  command do |s|
+# One worker without a log; @server: what is in the server block, @http: around it.
+nginx_conf = lambda do |s, server, http = ''|
     conf = s.write('nginx.conf', <<~CONF)
       daemon off;
       worker_processes 1;
@@ -22,12 +17,34 @@ Lab.peer :nginx do
         keepalive_requests 1000000000;
         default_type text/plain;
         #{%w[client_body proxy fastcgi uwsgi scgi].map { |t| "#{t}_temp_path #{s.dir}/#{t};" }.join(' ')}
+        #{http}
         server {
           listen 127.0.0.1:#{s.port} backlog=4096;
-          location / { return 200 "OK\\n"; }
+          #{server}
         }
       }
     CONF
     [s.program, '-p', s.dir, '-c', conf]
+end
+
+Lab.peer :nginx do
+  title 'nginx, return 200'
+  package 'nginx-light'
+  binary 'nginx'
+  version_args %w[-v]
+  offers constant: '/', hello: '/'
+  command { |s| nginx_conf.call(s, 'location / { return 200 "OK\\n"; }') }
+end
+
+# As it is set up for files by who cares: sendfile, and open files kept.
+Lab.peer :'nginx-files' do
+  title 'nginx, sendfile, open_file_cache'
+  package 'nginx-light'
+  binary 'nginx'
+  version_args %w[-v]
+  offers Lab::Files::PATHS
+  command do |s|
+    nginx_conf.call(s, "location /files/ { alias #{Lab::Files.folder}/; }",
+                    'sendfile on; tcp_nopush on; open_file_cache max=1000 inactive=60s; open_file_cache_valid 60s;')
   end
 end

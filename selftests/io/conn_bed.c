@@ -111,7 +111,7 @@ void bed_fini(struct bed *b)
 	loop_free(b->l);
 	conns_fini(&b->conns);
 	http_fini(&b->http);
-	route_table_free(b->routes);
+	route_table_put(b->routes);
 	free(b->in);
 }
 

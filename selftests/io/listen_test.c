@@ -154,6 +154,33 @@ TEST(socket_is_as_promised)
 	close(fd);
 }
 
+TEST(congestion_control_of_an_address)
+{
+	char name[CONGESTION_LEN] = "";
+	socklen_t len = sizeof(name);
+	const char *why = "";
+	/* reno is in every kernel. */
+	struct bind b = parse("tcp://127.0.0.1:80?congestion=reno");
+	int fd;
+
+	EXPECT_STREQ(b.congestion, "reno");
+	b = local();
+	memcpy(b.congestion, "reno", 5);
+	fd = bind_listen(&b, 1);
+	ASSERT_GE(fd, 0);
+	ASSERT_OK(SYS(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len)));
+	EXPECT_STREQ(name, "reno");
+	close(fd);
+	EXPECT_EQ(bind_parse("tcp://127.0.0.1:80?congestion=none-such", &b, &why), -EINVAL);
+	EXPECT_EQ(bind_parse("tcp://127.0.0.1:80?congestion=", &b, &why), -EINVAL);
+	EXPECT_EQ(bind_parse("tcp://127.0.0.1:80?congestion=a-name-that-is-too-long", &b, &why),
+		  -EINVAL);
+	EXPECT_EQ(bind_parse("tcp://127.0.0.1:80?x=y", &b, &why), -EINVAL);
+	EXPECT_EQ(bind_parse("tcp://127.0.0.1:80?", &b, &why), -EINVAL);
+	EXPECT_EQ(bind_parse("tcp://127.0.0.1:?congestion=reno", &b, &why), -EINVAL);
+	EXPECT_EQ(bind_parse("tcp://127.0.0.1?a:80", &b, &why), -EINVAL);
+}
+
 TEST(port_alone_and_shared)
 {
 	struct bind b = local();

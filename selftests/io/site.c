@@ -56,7 +56,7 @@ void site_fini(struct site *s)
 	loop_free(s->loop);
 	conns_fini(&s->conns);
 	http_fini(&s->http);
-	route_table_free(s->routes);
+	route_table_put(s->routes);
 	free(s->out);
 }
 

@@ -34,6 +34,17 @@ def assert_warned(pattern, text)
   assert_match pattern, glue.err
 end
 
+test "trees of files" do
+  assert_settings(
+    ["static=/assets=/usr/lib", "static-immutable=/packs=/usr/bin", "static=/=/", "static_recheck=2"],
+    "static '/assets', from: '/usr/lib'\nstatic '/packs', from: '/usr/bin', immutable: true\n" \
+    "static '/', from: '/', immutable: false\nstatic_recheck 2\n")
+  assert_refused(/static "\/a": needs a folder, from: DIR/, "static '/a'")
+  assert_refused(%r{static "/a=/not/there": PREFIX=DIR}, "static '/a', from: '/not/there'")
+  assert_refused(/static: unknown frm: allowed are from and immutable/, "static '/a', frm: 'b'")
+  assert_refused(/static takes one value, not 0/, "static from: 'b'")
+end
+
 test "every setting reaches the server", seconds: 30 do
   assert_settings(
     %w[workers=3 threads=7 environment=production rackup=other.ru preload=false pidfile=/run/x.pid io_uring=off

@@ -7,9 +7,15 @@
 #include "selftests/h1_owner.h"
 #include "selftests/h1_rules.h"
 #include "selftests/harness/fail.h"
+#include "server/fcache.h"
+#include "server/ftree.h"
 #include "server/reqid.h"
+#include "server/route.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static u64 nr_heap;
 
@@ -114,6 +120,88 @@ TEST_F(warm, no_heap)
 	EXPECT_EQ(nr_heap, 0);
 	EXPECT_GE(o->nr_done, 202);
 	EXPECT_FALSE(o->closed);
+}
+
+/* --- files --- */
+
+#define TREE_GET "GET /tree/"
+#define TAIL HOST "\r\n"
+
+/* "/tree" with a file in memory (and a coding of it), an empty one, one that is sent in parts. */
+static void make_tree(struct owner *o, struct fcache *files, const char *dir)
+{
+	const struct fcache_limits limits = FCACHE_LIMITS_DEFAULT;
+	static const char *const names[] = { "a", "a.gz", "empty", "sub/index.html" };
+	struct froot *root;
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/sub", dir);
+	ASSERT_EQ(mkdir(path, 0755), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		f = fopen(path, "w");
+		ASSERT_NOT_NULL(f);
+		if (i != 2)
+			fprintf(f, "%02000d", 7);
+		fclose(f);
+	}
+	ASSERT_OK(fcache_init(files, &limits));
+	ASSERT_OK(froot_new(&root, dir, true));
+	ASSERT_OK(route_add_tree(o->routes, VIEW("/tree"),
+				 handler_tree(ftree_new(files, root, false))));
+	/* By then every file has settled. */
+	date_set(&o->http.date, 1ull << 40);
+}
+
+TEST(no_heap_for_a_warm_file)
+{
+	static const char *const asked[] = {
+		TREE_GET "a" TAIL,
+		TREE_GET "empty" TAIL,
+		TREE_GET "%61" TAIL,
+		"HEAD /tree/a" TAIL,
+		TREE_GET "a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+		TREE_GET "a" HOST "Accept-Encoding: br, gzip;q=0.5\r\n\r\n",
+		TREE_GET "a" HOST "If-None-Match: *\r\n\r\n",
+		TREE_GET "a" HOST "If-Match: \"x\"\r\n\r\n",
+		TREE_GET "a" HOST "Range: bytes=1-5\r\n\r\n",
+		TREE_GET "a" HOST "Range: bytes=1-5,1900-,7-8\r\n\r\n",
+		TREE_GET "a" HOST "Range: bytes=9999-\r\n\r\n",
+		TREE_GET "a" HOST "Range: bytes=0-1\r\nContent-Length: 3\r\n\r\nabc",
+		TREE_GET "sub" TAIL,
+		TREE_GET "sub/" TAIL,
+		"PUT /tree/a" TAIL,
+		TREE_GET "a" TAIL TREE_GET "a" TAIL TREE_GET "a" TAIL,
+	};
+	char dir[] = "/tmp/hyperion-alloc-XXXXXX", command[96];
+	struct fcache files;
+	struct owner o;
+
+	ASSERT_NOT_NULL(mkdtemp(dir));
+	ASSERT_TRUE(owner_init(&o));
+	o.copy = COPY_NONE;
+	make_tree(&o, &files, dir);
+	for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+		once(&o, asked[i], FEED_WHOLE);
+		once(&o, asked[i], FEED_BYTES);
+	}
+	nr_heap = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
+		for (int k = 0; k < 20; k++) {
+			/* The date moves: it is patched, not made anew. */
+			date_set(&o.http.date, o.http.date.second + 1);
+			once(&o, asked[i], FEED_WHOLE);
+			once(&o, asked[i], FEED_BYTES);
+		}
+	EXPECT_EQ(nr_heap, 0);
+	EXPECT_EQ(files.stats.misses, 4);
+	EXPECT_FALSE(o.closed);
+	owner_fini(&o);
+	fcache_fini(&files);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	EXPECT_EQ(system(command), 0);
 }
 
 /* A connection that comes and goes takes nothing either, but for what its owner needs. */

@@ -112,7 +112,7 @@ TEST_F(answer, all_kinds)
 				EXPECT_EQ(nr, !head_only && 2 + lens[i] > OUTQ_COPY_MAX ? 2 : 1);
 			}
 		}
-		handler_free(h);
+		handler_put(h);
 	}
 }
 
@@ -136,7 +136,7 @@ TEST_F(answer, the_date_follows_the_clock)
 	EXPECT_TRUE(h1_answer_has(&a, VIEW("date: Sun, 06 Nov 1994 08:49:38 GMT")));
 	ASSERT_STREQ(h1_answer_read(&p, self->text + self->len, true, &a), NULL);
 	EXPECT_TRUE(h1_answer_has(&a, VIEW("date: Sun, 06 Nov 1994 08:49:37 GMT")));
-	handler_free(h);
+	handler_put(h);
 }
 
 TEST_F(answer, no_content)
@@ -153,7 +153,7 @@ TEST_F(answer, no_content)
 	EXPECT_FALSE(h1_answer_has(&a, VIEW("content-length")));
 	EXPECT_FALSE(h1_answer_has(&a, VIEW("content-type")));
 	EXPECT_TRUE(h1_answer_has(&a, VIEW("x-a: b")));
-	handler_free(h);
+	handler_put(h);
 }
 
 TEST_F(answer, persist_lines)
@@ -253,7 +253,7 @@ static void build_and_answer(void *arg)
 	(void)!plain_answer(&plain, &date, &q);
 	outq_drop(&q);
 	outq_pool_fini(&pool);
-	handler_free(h);
+	handler_put(h);
 }
 
 TEST(memory_runs_out)

@@ -17,7 +17,7 @@ FIXTURE_SETUP(route)
 
 FIXTURE_TEARDOWN(route)
 {
-	route_table_free(self->t);
+	route_table_put(self->t);
 }
 
 static struct handler *constant(int status)
@@ -148,6 +148,62 @@ TEST_F(route, the_table_has_its_own_copy_of_the_path)
 	EXPECT_EQ(find(self->t, METHOD_GET, "/abc", &allow), 200);
 }
 
+static int add_tree(struct route_table *t, const char *prefix, int status)
+{
+	return route_add_tree(t, view_of(prefix), constant(status));
+}
+
+TEST_F(route, the_longest_prefix_that_ends_with_a_segment)
+{
+	static const struct {
+		const char *path;
+		int want;
+	} cases[] = {
+		{ "/a", 201 },     { "/a/", 201 },      { "/a/x/y", 201 }, { "/a/b", 202 },
+		{ "/a/b/", 202 },  { "/a/b/c.d", 202 }, { "/a/bc", 201 },  { "/ab", 200 },
+		{ "/a/exact", 1 }, { "/", 200 },        { "/x/a/b", 200 }, { "//a", 200 },
+		{ "/a/b?c", 201 }, { "*", 0 },          { "", 0 },
+	};
+	u32 allow;
+
+	ASSERT_OK(add_tree(self->t, "/a", 201));
+	EXPECT_EQ(find(self->t, METHOD_GET, "/b", &allow), 0);
+	EXPECT_EQ(find(self->t, METHOD_GET, "/", &allow), 0);
+	ASSERT_OK(add_tree(self->t, "/", 200));
+	ASSERT_OK(add_tree(self->t, "/a/b/", 202));
+	ASSERT_OK(add(self->t, METHOD_GET, "/a/exact", 1));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		if (find(self->t, METHOD_GET, cases[i].path, &allow) != cases[i].want)
+			NOTE("%s", cases[i].path);
+		EXPECT_EQ(find(self->t, METHOD_GET, cases[i].path, &allow), cases[i].want);
+	}
+	/* Another method of an exact path is the tree's, too. */
+	EXPECT_EQ(find(self->t, METHOD_POST, "/a/exact", &allow), 201);
+	ASSERT_OK(add_tree(self->t, "/a/b", 203));
+	EXPECT_EQ(find(self->t, METHOD_GET, "/a/b/c", &allow), 203);
+	EXPECT_EQ(add_tree(self->t, "a", 200), -EINVAL);
+}
+
+TEST_F(route, a_copy_lives_on_its_own)
+{
+	struct route_table *copy;
+	u32 allow;
+
+	ASSERT_OK(add(self->t, METHOD_GET, "/a", 200));
+	ASSERT_OK(add_tree(self->t, "/t", 201));
+	copy = route_table_copy(self->t);
+	ASSERT_NOT_NULL(copy);
+	ASSERT_OK(add(copy, METHOD_GET, "/b", 202));
+	ASSERT_OK(add(copy, METHOD_GET, "/a", 203));
+	EXPECT_EQ(find(self->t, METHOD_GET, "/b", &allow), 0);
+	EXPECT_EQ(find(self->t, METHOD_GET, "/a", &allow), 200);
+	route_table_put(self->t);
+	self->t = copy;
+	EXPECT_EQ(find(self->t, METHOD_GET, "/a", &allow), 203);
+	EXPECT_EQ(find(self->t, METHOD_GET, "/b", &allow), 202);
+	EXPECT_EQ(find(self->t, METHOD_GET, "/t/x", &allow), 201);
+}
+
 static void build(void *arg)
 {
 	struct route_table *t = route_table_new();
@@ -161,7 +217,7 @@ static void build(void *arg)
 		if (h)
 			(void)!route_add(t, METHOD_GET, i ? VIEW("/b") : VIEW("/a"), h);
 	}
-	route_table_free(t);
+	route_table_put(t);
 }
 
 TEST(memory_runs_out)
