@@ -3,16 +3,14 @@
 
 #include <assert.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "server/fail.h"
+#include "server/futex.h"
 
 enum io_state { IO_AWAKE, IO_HOLDING, IO_SLEEPING };
 
@@ -32,20 +30,6 @@ enum io_state { IO_AWAKE, IO_HOLDING, IO_SLEEPING };
 
 /* A wait without end still has one, so that it ends with -EINTR even under SA_RESTART. */
 #define FOR_EVER_NS (3600 * NSEC_PER_SEC)
-
-/* 0, -EAGAIN (it is not @val), -EINTR or -ETIMEDOUT. */
-static int futex_wait(u32 *word, u32 val, u64 timeout_ns)
-{
-	struct timespec ts = { .tv_sec = (time_t)(timeout_ns / NSEC_PER_SEC),
-			       .tv_nsec = (long)(timeout_ns % NSEC_PER_SEC) };
-
-	return syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, &ts, NULL, 0) ? -errno : 0;
-}
-
-static void futex_wake(u32 *word, int nr)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr, NULL, NULL, 0);
-}
 
 /* The calling thread's name: an address, so neither LEAD_NONE nor LEAD_WOKEN. */
 static u64 self(void)
@@ -445,25 +429,6 @@ void app_after_wait(struct app *a)
 	__atomic_exchange_n(&a->io_state, IO_AWAKE, __ATOMIC_ACQ_REL);
 }
 
-struct app_return *app_take_returned(struct app *a)
-{
-	if (likely(!__atomic_load_n(&a->returned, __ATOMIC_RELAXED)))
-		return NULL;
-	/* Acquire pairs with the release in app_give(). */
-	return __atomic_exchange_n(&a->returned, NULL, __ATOMIC_ACQUIRE);
-}
-
-/* --- any thread --- */
-
-void app_give(struct app *a, struct app_return *ret)
-{
-	ret->next = __atomic_load_n(&a->returned, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(&a->returned, &ret->next, ret, false, __ATOMIC_RELEASE,
-					    __ATOMIC_RELAXED))
-		;
-	a->wake(a->wake_arg);
-}
-
 /* --- threads of the app --- */
 
 void app_stream_begin(struct app *a)
@@ -649,70 +614,4 @@ int app_answer(struct app *a, struct answer *answer)
 	else if (a->unflushed >= APP_BATCH_MAX)
 		app_flush(a);
 	return 0;
-}
-
-bool app_wait_answers(struct app *a, u64 timeout_ns)
-{
-	while (ring_count(&a->answers) >= ring_len(&a->answers) / 2) {
-		int err;
-
-		/* Acquire and release, pairs with the exchange in app_reap(). */
-		__atomic_exchange_n(&a->starved, 1, __ATOMIC_ACQ_REL);
-		if (ring_count(&a->answers) < ring_len(&a->answers) / 2)
-			return true;
-		err = futex_wait(&a->starved, 1, timeout_ns);
-		if (err == -EINTR || err == -ETIMEDOUT)
-			return false;
-	}
-	return true;
-}
-
-bool app_wait_hijack(struct hijack *h, u64 timeout_ns)
-{
-	/* Acquire pairs with the release in hijack_done(). */
-	if (!__atomic_load_n(&h->done, __ATOMIC_ACQUIRE))
-		futex_wait(&h->done, 0, timeout_ns);
-	return __atomic_load_n(&h->done, __ATOMIC_ACQUIRE);
-}
-
-/* --- credits of one job --- */
-
-/* The bytes only. */
-static u32 unsent_bytes(u32 unsent)
-{
-	return unsent & ~JOB_UNSENT_WAITED;
-}
-
-bool app_wait_room(struct job *j, u64 timeout_ns)
-{
-	bool room;
-	int err = 0;
-
-	do {
-		/*
-		 * Acquire and release, pairs with app_sent() and job_wake_producer():
-		 * either they see that we wait, or we see what they have done.
-		 */
-		u32 unsent = __atomic_or_fetch(&j->unsent, JOB_UNSENT_WAITED, __ATOMIC_ACQ_REL);
-
-		room = unsent_bytes(unsent) < APP_UNSENT_MAX || job_gone(j);
-		if (!room)
-			err = futex_wait(&j->unsent, unsent, timeout_ns);
-	} while (!room && err != -EINTR && err != -ETIMEDOUT);
-	/* Relaxed: nobody waits any more, that is all it says. */
-	__atomic_fetch_and(&j->unsent, ~JOB_UNSENT_WAITED, __ATOMIC_RELAXED);
-	return room;
-}
-
-void app_sent(struct job *j, u32 bytes)
-{
-	u32 unsent = __atomic_load_n(&j->unsent, __ATOMIC_RELAXED);
-
-	if (unsent_bytes(unsent) < bytes)
-		return;
-	/* Acquire and release, pairs with app_wait_room(). */
-	unsent = __atomic_sub_fetch(&j->unsent, bytes, __ATOMIC_ACQ_REL);
-	/* At half of the limit: fewer wakes, longer runs. */
-	if (unsent & JOB_UNSENT_WAITED && unsent_bytes(unsent) < APP_UNSENT_MAX / 2)
-		job_wake_producer(j);
 }
