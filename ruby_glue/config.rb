@@ -45,6 +45,8 @@ module Hyperion
         static_recheck tcp_congestion max_in_flight_per_conn max_request_seconds
       ].to_h { |name| [name, name.to_s] }.merge(thread_count: "threads").freeze
 
+      ADMIN = { token: "admin_token", token_file: "admin_token_file", listener_port: "admin_listener_port",
+                listener_host: "admin_listener_host" }.freeze
       LOGGING = { level: "log_level", format: "log_format", requests: "log_requests", file: "log_file",
                   error_file: "error_log", request_id: "request_id" }.freeze
 
@@ -61,7 +63,6 @@ module Hyperion
       LATER_BLOCKS = {
         h2: %i[max_concurrent_streams initial_window_size max_frame_size max_header_list_size max_total_streams],
         websocket: %i[permessage_deflate origin_allow_list max_message_bytes],
-        admin: %i[token listener_port listener_host],
         worker_health: %i[max_rss_mb check_interval timeout],
         metrics: %i[enabled path_templater],
       }.freeze
@@ -95,6 +96,10 @@ module Hyperion
 
       Internal.hooks.each_key do |name|
         define(name) { |*args, &body| @config.hook(name, args, body) }
+      end
+
+      block(:admin) do
+        ADMIN.each { |name, key| define(name, :admin) { |*values| @config.put(name, key, values) } }
       end
 
       block(:logging) do

@@ -6,6 +6,7 @@
 #include "ruby_glue/body.h"
 #include "ruby_glue/env.h"
 #include "ruby_glue/env_key.h"
+#include "ruby_glue/route.h"
 #include "ruby_glue/error_page.h"
 #include "ruby_glue/failure.h"
 #include "ruby_glue/finished.h"
@@ -73,6 +74,7 @@ static VALUE init(VALUE unused)
 	glue_finished_init();
 	glue_stream_init();
 	glue_hijack_init();
+	glue_route_init();
 	respond.request_method = glue_fixed("REQUEST_METHOD");
 	respond.path_info = glue_fixed("PATH_INFO");
 	respond.id_call = rb_intern("call");
@@ -184,6 +186,8 @@ static bool fail(struct run *run)
 		run->reply.error = error;
 	if (NIL_P(run->error) && !jump)
 		run->error = error;
+	if (!run->reply.stream && !run->reply.done)
+		glue_route_note(run->reply.job, run->env);
 	log_failure(run, jump ? Qnil : error,
 		    killed ? "the app has killed its thread" : "a jump out of the app");
 	/* A stream is failed in finish(), with its lock. */
@@ -268,6 +272,7 @@ static VALUE pass(VALUE arg)
 	check_forked(run);
 	if (run->forked)
 		return Qnil;
+	glue_route_note(r->job, run->env);
 	if (unlikely(r->io)) {
 		take_ignored(run);
 		return Qnil;

@@ -60,6 +60,7 @@ static void accept_failed(struct listener *lis, int err)
 
 	if (err == -ECONNABORTED || err == -EPROTO)
 		return;
+	a->nr_errors++;
 	log_limited(LOG_LEVEL_ERROR, "worker: accept failed: %s worker=%u connections=%u",
 		    strerror(-err), a->worker, a->conns->nr);
 	a->paused = true;

@@ -33,6 +33,7 @@ struct acceptor {
 	bool paused; /* until again fires */
 	struct timer again, look;
 	u32 look_ms;
+	u64 nr_errors; /* accepts that failed */
 	u32 nr;
 	struct listener listeners[ACCEPTOR_MAX];
 };

@@ -61,6 +61,8 @@ static void set_defaults(struct conf *conf)
 		.log_format = "auto",
 		.preload = true,
 		.rackup = "config.ru",
+		.instance = "default",
+		.admin_host = "127.0.0.1",
 	};
 	snprintf(conf->environment, sizeof(conf->environment), "%s",
 		 env && env[0] ? env : "development");
@@ -216,6 +218,26 @@ static void complete_binds(struct conf *conf)
 			memcpy(conf->binds[i].congestion, conf->tcp_congestion, CONGESTION_LEN);
 }
 
+/* The last one, and not in the place of the default. */
+static int add_admin_bind(struct conf *conf)
+{
+	bool v6 = strchr(conf->admin_host, ':');
+	const char *why = "at most 16 addresses";
+	char uri[CONF_TEXT_LEN + 32];
+
+	if (!conf->admin_port)
+		return 0;
+	snprintf(uri, sizeof(uri), v6 ? "tcp://[%s]:%u" : "tcp://%s:%u", conf->admin_host,
+		 conf->admin_port);
+	if (conf->nr_binds < MAX_BINDS && !bind_parse(uri, &conf->binds[conf->nr_binds], &why)) {
+		conf->nr_binds++;
+		return 0;
+	}
+	fprintf(stderr, "hyperion-bpf: --admin-listener-host %s: allowed is %s\n", conf->admin_host,
+		why);
+	return -EINVAL;
+}
+
 int conf_read(struct conf *conf, const struct conf_settings *settings, int argc, char **argv)
 {
 	int action;
@@ -236,5 +258,5 @@ int conf_read(struct conf *conf, const struct conf_settings *settings, int argc,
 	if (!conf->nr_binds && set_default_binds(conf))
 		return -EINVAL;
 	complete_binds(conf);
-	return action;
+	return add_admin_bind(conf) ? -EINVAL : action;
 }

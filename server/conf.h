@@ -18,6 +18,7 @@
 #define CONF_TEXT_LEN 256u
 #define CONF_FORMAT_LEN 1024u
 #define MAX_IN_FLIGHT_AUTO UINT32_MAX /* while settings are read: follows the threads */
+#define INSTANCE_LEN 64u
 
 enum io_uring_mode { IO_URING_AUTO, IO_URING_ON, IO_URING_OFF };
 enum conf_layer { CONF_DEFAULT, CONF_FILE, CONF_ARGS, CONF_ENV };
@@ -51,6 +52,11 @@ struct conf {
 	char log_file[CONF_TEXT_LEN], error_log[CONF_TEXT_LEN]; /* "" = stdout, stderr */
 	bool pin;
 	bool no_app, preload;
+	bool no_bpf;
+	char instance[INSTANCE_LEN];
+	char admin_token[CONF_TEXT_LEN], admin_token_file[CONF_TEXT_LEN]; /* "" = none */
+	char admin_host[CONF_TEXT_LEN];
+	u16 admin_port; /* 0 = no listener of its own */
 	char config[CONF_TEXT_LEN]; /* "" = none */
 	char rackup[CONF_TEXT_LEN];
 	char environment[CONF_TEXT_LEN];

@@ -34,6 +34,13 @@ void conns_fini(struct conns *cs)
 	sender_fini(&cs->sender);
 }
 
+static void set_state(struct conn *c, enum conn_state state)
+{
+	c->conns->nr_in[c->state]--;
+	c->conns->nr_in[state]++;
+	c->state = state;
+}
+
 static void mark_dirty(struct conn *c)
 {
 	if (list_empty(&c->dirty))
@@ -54,8 +61,9 @@ static void free_conn(struct conn *c)
 	list_del(&c->dirty);
 	list_del(&c->all);
 	free(c->in);
-	slab_free(&cs->slab, c);
 	cs->nr--;
+	cs->nr_in[c->state]--;
+	slab_free(&cs->slab, c);
 	if (cs->closed)
 		cs->closed(cs);
 }
@@ -77,7 +85,7 @@ static void close_conn(struct conn *c)
 
 	if (c->state == CONN_CLOSING)
 		return;
-	c->state = CONN_CLOSING;
+	set_state(c, CONN_CLOSING);
 	wheel_del(c->conns->wheel, &c->timer);
 	list_del(&c->dirty);
 	/* Both, before either calls back. */
@@ -188,6 +196,7 @@ int conn_open(struct conns *cs, int fd, const struct proto *proto)
 	list_init(&c->dirty);
 	list_add_tail(&c->all, &cs->all);
 	cs->nr++;
+	cs->nr_in[CONN_OPEN]++;
 	cs->nr_accepted++;
 	link_open(&c->link, proto, cs->http);
 	c->link.idx = c->io.idx;
@@ -423,7 +432,7 @@ static void finish_conn(struct conn *c)
 		close_conn(c);
 		return;
 	}
-	c->state = CONN_LINGER;
+	set_state(c, CONN_LINGER);
 	c->linger_end_ns = now + LINGER_MS * NSEC_PER_MSEC;
 	c->linger_deadline_ns = now + LINGER_QUIET_MS * NSEC_PER_MSEC;
 	if (!(c->io.inflight & IO_RECV))
@@ -530,7 +539,7 @@ void conns_close(struct conns *cs)
 void conn_detach(struct conn *c, conn_detached_fn detached, void *arg)
 {
 	assert(c->state == CONN_OPEN && outq_empty(&c->link.out));
-	c->state = CONN_DETACHING;
+	set_state(c, CONN_DETACHING);
 	c->detached = detached;
 	c->detached_arg = arg;
 	wheel_del(c->conns->wheel, &c->timer);

@@ -23,6 +23,7 @@ enum conn_state {
 	CONN_DETACHING, /* receiving is being stopped; then the descriptor is given away */
 	CONN_CLOSING, /* waits until nothing is in flight */
 };
+#define NR_CONN_STATES (CONN_CLOSING + 1)
 
 struct conns;
 
@@ -58,6 +59,7 @@ struct conns {
 	struct slab slab;
 	struct list all, dirty;
 	u32 nr;
+	u32 nr_in[NR_CONN_STATES];
 	u64 nr_accepted;
 	void (*closed)(struct conns *cs); /* one is gone; may be NULL */
 };

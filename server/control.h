@@ -21,10 +21,13 @@ enum control_word {
 	CONTROL_FAILED, /* number: the exit status; what is wrong was said */
 	/* supervisor to mold */
 	CONTROL_LOAD, /* load the app if it is to be preloaded */
-	CONTROL_FORK, /* number: worker; fds: its control socket, then its listeners */
+	CONTROL_FORK, /* number: worker; fds: its control socket, its listeners, the maps of
+		       * statistics if the second byte of the text is 's'; behind
+		       * that stands the admin token */
 	/* worker to supervisor */
 	CONTROL_HELLO, /* number: worker; it exists, its pid is in the credentials */
 	CONTROL_READY, /* it accepts */
+	CONTROL_QUIT, /* somebody with the token wants the server to stop */
 	/* supervisor to mold or worker */
 	CONTROL_LOGS, /* fds: the access log, the error log */
 	CONTROL_DRAIN, /* finish what is begun, then exit */

@@ -336,6 +336,8 @@ static void answer_route(struct link *l, struct req *r)
 		finish(l, r, q, before);
 }
 
+static void take_answer(struct link *l, struct req *r, struct answer *a);
+
 static void close_if_draining(struct link *l, struct req *r)
 {
 	if (likely(!l->http->draining))
@@ -347,6 +349,27 @@ static void close_if_draining(struct link *l, struct req *r)
 	l->flags |= LINK_LINGER;
 }
 
+static void answer_page(struct link *l, struct req *r)
+{
+	struct answer *a = &r->job.first;
+
+	a->job = &r->job;
+	switch (l->http->page(l->http, r, a)) {
+	case PAGE_NOW:
+		take_answer(l, r, a);
+		break;
+	case PAGE_LATER:
+		r->app = REQ_WITH_APP;
+		break;
+	case PAGE_NOT_FOUND:
+		answer_plain(l, r, 404, NULL);
+		break;
+	case PAGE_BUSY:
+		answer_plain(l, r, 503, "too many scrapes at a time");
+		break;
+	}
+}
+
 void h1_dispatch(struct link *l, struct req *r)
 {
 	r->times[REQ_T_READY] = l->http->now_ns;
@@ -354,8 +377,10 @@ void h1_dispatch(struct link *l, struct req *r)
 	h1_of(l)->phase = r->last ? H1_DONE : H1_HEAD;
 	if (r->file.status)
 		answer_file(l, r);
-	else if (likely(r->route))
+	else if (likely(r->route && r->route->handler->kind == HANDLER_CONSTANT))
 		answer_route(l, r);
+	else if (r->route)
+		answer_page(l, r);
 	else if (r->app == REQ_NOT_FOR_APP)
 		answer_plain(l, r, r->method == METHOD_CONNECT ? 501 : r->allow ? 405 : 404, NULL);
 	else if (body_busy(&r->body))

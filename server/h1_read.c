@@ -35,6 +35,16 @@ static int ask_tree(struct req *r, const struct msg *m, struct view path)
 	return err;
 }
 
+static bool is_page(const struct route *route)
+{
+	return route && unlikely(route->handler->kind == HANDLER_PAGE);
+}
+
+static bool at_admin_port(struct link *l)
+{
+	return link_peer(l)->server_port == l->http->admin_port;
+}
+
 /* A head of correct syntax. */
 static void take_head(struct link *l, struct req *r, const struct msg *m, struct view head)
 {
@@ -42,6 +52,7 @@ static void take_head(struct link *l, struct req *r, const struct msg *m, struct
 	const char *why = NULL;
 	struct framing f;
 	int status, err = 0;
+	bool for_app;
 
 	r->method = m->method;
 	r->version_minor = m->version_minor;
@@ -63,9 +74,15 @@ static void take_head(struct link *l, struct req *r, const struct msg *m, struct
 	http->stats.requests++;
 	r->last = !f.persistent;
 	req_set_route(r, route_find(http->routes, r->method, f.target.path, &r->allow));
+	for_app = http->has_app && r->method != METHOD_CONNECT;
+	if (unlikely(http->admin_port) && !is_page(r->route) && at_admin_port(l)) {
+		req_clear_route(r);
+		for_app = false;
+	}
 	if (r->route && r->route->handler->kind == HANDLER_TREE)
 		err = ask_tree(r, m, f.target.path);
-	if (!err && !r->route && http->has_app && r->method != METHOD_CONNECT)
+	for_app = for_app && !r->route;
+	if (!err && (for_app || is_page(r->route)))
 		err = req_make_job(r, m, head, &f.target);
 	else if (!err && http->keep)
 		err = req_keep(r, m);
@@ -73,6 +90,8 @@ static void take_head(struct link *l, struct req *r, const struct msg *m, struct
 		h1_give_up(l);
 		return;
 	}
+	if (!for_app)
+		r->app = REQ_NOT_FOR_APP;
 	h1_of(l)->upgrade = f.upgrade && r->app == REQ_FOR_APP;
 	if (f.chunked || f.length)
 		begin_body(l, r, &f);

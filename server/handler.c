@@ -45,6 +45,16 @@ struct handler *handler_constant(int status, struct view content_type, struct vi
 	return h;
 }
 
+struct handler *handler_page(u32 page)
+{
+	struct handler *h = mem_zalloc(sizeof(*h));
+
+	if (!h)
+		return NULL;
+	*h = (struct handler){ .kind = HANDLER_PAGE, .refs = 1, .page = page };
+	return h;
+}
+
 struct handler *handler_tree(struct ftree *tree)
 {
 	struct handler *h = tree ? mem_zalloc(sizeof(*h)) : NULL;

@@ -13,7 +13,11 @@
 
 struct ftree;
 
-enum handler_kind { HANDLER_CONSTANT, HANDLER_TREE };
+enum handler_kind {
+	HANDLER_CONSTANT,
+	HANDLER_TREE,
+	HANDLER_PAGE, /* http->page answers */
+};
 
 /* How the connection goes on after an answer; one header line or none. */
 enum persist { PERSIST_DEFAULT, PERSIST_KEEP_ALIVE, PERSIST_CLOSE };
@@ -30,6 +34,7 @@ struct handler {
 	u32 date_off; /* of the 29 bytes of the Date value */
 	u32 body_len;
 	u64 date_second; /* the second that stands there now */
+	u32 page; /* HANDLER_PAGE: which */
 	char *bytes; /* head, CRLF, body: contiguous */
 };
 
@@ -39,6 +44,9 @@ struct handler {
  */
 struct handler *handler_constant(int status, struct view content_type, struct view headers,
 				 struct view body) __must_check;
+
+/* A page of the server's own. NULL when memory is out. */
+struct handler *handler_page(u32 page) __must_check;
 
 /* Takes the tree over, also when memory is out, which @tree NULL says too. */
 struct handler *handler_tree(struct ftree *tree) __must_check;

@@ -14,6 +14,7 @@
 #include "server/outq.h"
 #include "server/slab.h"
 
+struct answer;
 struct link;
 struct req;
 struct route_table;
@@ -68,6 +69,13 @@ enum http_keep {
 struct reqid;
 struct spill_ops;
 
+enum page_result {
+	PAGE_NOW, /* the answer is filled */
+	PAGE_LATER, /* it comes over the link's protocol, like the app's */
+	PAGE_NOT_FOUND, /* 404: not for this client */
+	PAGE_BUSY, /* 503 */
+};
+
 struct http {
 	const struct limits *limits;
 	struct route_table *routes; /* held */
@@ -81,6 +89,10 @@ struct http {
 	struct slab reqs;
 	struct http_stats stats;
 	void (*done)(struct http *http, struct req *req); /* sent or cut; may be NULL */
+
+	/* Pages of the server's own (HANDLER_PAGE); the request's job is filled. */
+	enum page_result (*page)(struct http *http, struct req *r, struct answer *answer);
+	u16 admin_port; /* where nothing but them is served; 0 = none */
 
 	/* The application; what no route answers goes there. */
 	bool has_app;

@@ -118,6 +118,7 @@ struct answer {
 };
 
 #define JOB_ROOM_MIN 1024u
+#define JOB_ROUTE_MAX 112u
 
 struct job {
 	u32 state; /* enum job_state, __atomic */
@@ -148,6 +149,8 @@ struct job {
 	struct answer first; /* for the application's first answer, so that it allocates nothing */
 	u64 token; /* set by the application before its last answer: wants a JOB_SENT; 0 = does not */
 	bool sent; /* JOB_SENT: every byte of the answer has left */
+	u8 route_len; /* 0 = named after its path */
+	char route[JOB_ROUTE_MAX]; /* last: not cleared. What the application calls it in statistics */
 };
 
 static inline bool job_claim(struct job *j)
@@ -179,6 +182,13 @@ static inline bool job_cancel(struct job *j)
 
 /* A producer that waits for room (futex on unsent) looks again. */
 void job_wake_producer(struct job *j);
+
+/* The application, before its last answer: @name (what does not fit is cut) stands in statistics. */
+static inline void job_name_route(struct job *j, struct view name)
+{
+	j->route_len = (u8)min(name.len, (size_t)JOB_ROUTE_MAX);
+	memcpy(j->route, name.p, j->route_len);
+}
 
 /* Frees what an answer brings, for one that goes nowhere. */
 void answer_drop(struct answer *a);

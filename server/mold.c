@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "bpf/abi.h"
 #include "ruby_glue/glue.h"
 #include "server/child.h"
 #include "server/conf.h"
@@ -138,10 +139,24 @@ static void forked_from_worker(void *arg)
 	child_close_logs(rw->params.log_fd);
 }
 
+static u32 nr_stats_fds(const struct control *c)
+{
+	return c->text_len > 1 && c->text[1] == 's' ? NR_STATS_MAPS : 0;
+}
+
+/* Its file may be the supervisor's alone to read. */
+static void take_token(struct conf *conf, const struct control *c)
+{
+	size_t len = c->text_len > 2 ? min(c->text_len - 2, sizeof(conf->admin_token) - 1) : 0;
+
+	memcpy(conf->admin_token, c->text + 2, len);
+	conf->admin_token[len] = '\0';
+}
+
 /* The addresses are those of the sockets that came, whatever the config file says by now. */
 static int take_listeners(struct conf *conf, const struct control *c)
 {
-	conf->nr_binds = c->nr_fds - 1;
+	conf->nr_binds = c->nr_fds - 1 - nr_stats_fds(c);
 	for (u32 b = 0; b < conf->nr_binds; b++)
 		if (bind_take(c->fds[b + 1], &conf->binds[b]))
 			return -EINVAL;
@@ -160,6 +175,7 @@ static int worker_life(struct mold *m, const struct control *c)
 			.listeners = c->fds + 1,
 			.control_fd = c->fds[0],
 			.log_fd = m->log_fd,
+			.stats_fds = nr_stats_fds(c) ? c->fds + c->nr_fds - NR_STATS_MAPS : NULL,
 			.has_app = true,
 			.started = io_started,
 			.stopped = io_stopped,
@@ -178,6 +194,7 @@ static int worker_life(struct mold *m, const struct control *c)
 	title_set("worker %u starting", rw.params.id);
 	if (m->conf->pin)
 		spawn_pin(rw.params.id);
+	take_token(m->conf, c);
 	if (take_listeners(m->conf, c) || rw.started_fd < 0 || rw.stopped_fd < 0 ||
 	    (!m->conf->preload && glue_load_app(&app)) || glue_worker_boot(rw.params.id))
 		return glue_end(1);
@@ -269,7 +286,7 @@ static int fork_worker(struct mold *m, const struct control *c)
 	int who = 1;
 
 	m->order = c;
-	if (c->nr_fds >= 2 && c->nr_fds <= MAX_BINDS + 1) {
+	if (c->nr_fds >= 2 + nr_stats_fds(c) && c->nr_fds <= MAX_BINDS + 1 + nr_stats_fds(c)) {
 		/* What it was to close would be shared by all workers. */
 		if (!m->forked && glue_before_fork())
 			return refuse(m, 1) + 1;

@@ -372,6 +372,59 @@ static int set_no_log_requests(struct conf *conf, const char *value, const char 
 	return 0;
 }
 
+static int set_instance(struct conf *conf, const char *value, const char **why)
+{
+	static const char allowed[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+	size_t len = strlen(value);
+
+	*why = "a name of letters, digits, - and _, at most 63 of them";
+	if (!len || len >= sizeof(conf->instance) || strspn(value, allowed) != len)
+		return -EINVAL;
+	memcpy(conf->instance, value, len + 1);
+	return 0;
+}
+
+static int set_admin_token(struct conf *conf, const char *value, const char **why)
+{
+	size_t len = strlen(value);
+
+	*why = "visible ASCII characters, at most 255 of them";
+	for (size_t i = 0; i < len; i++)
+		if (value[i] <= 0x20 || value[i] >= 0x7f)
+			return -EINVAL;
+	if (!len || len >= sizeof(conf->admin_token))
+		return -EINVAL;
+	memcpy(conf->admin_token, value, len + 1);
+	return 0;
+}
+
+static int set_admin_token_file(struct conf *conf, const char *value, const char **why)
+{
+	return set_text(conf->admin_token_file, sizeof(conf->admin_token_file), value, why);
+}
+
+static int set_admin_host(struct conf *conf, const char *value, const char **why)
+{
+	return set_text(conf->admin_host, sizeof(conf->admin_host), value, why);
+}
+
+static int set_admin_port(struct conf *conf, const char *value, const char **why)
+{
+	u64 port;
+
+	*why = "a number from 1 to 65535";
+	if (parse_u64(value, 1, 65535, &port))
+		return -EINVAL;
+	conf->admin_port = (u16)port;
+	return 0;
+}
+
+static int set_no_bpf(struct conf *conf, const char *value, const char **why)
+{
+	return set_bool(&conf->no_bpf, value, why);
+}
+
 static int set_pidfile(struct conf *conf, const char *value, const char **why)
 {
 	return set_text(conf->pidfile, sizeof(conf->pidfile), value, why);
@@ -449,6 +502,16 @@ const struct option_desc options[] = {
 	  set_request_id },
 	{ "no-request-id", 0, NULL, NULL, "... only those whose clients send one", set_no_request_id },
 	{ "pidfile", 0, "FILE", NULL, "write the process id there", set_pidfile },
+	{ "instance", 0, "NAME", "HYPERION_INSTANCE",
+	  "name of this server, the one that hyperion-top knows it by (default)", set_instance },
+	{ "admin-token", 0, "TOKEN", "HYPERION_ADMIN_TOKEN",
+	  "serve /-/metrics, /-/stats and /-/quit to who sends it (none)", set_admin_token },
+	{ "admin-token-file", 0, "FILE", NULL,
+	  "the token is the first line of FILE, which others may not read", set_admin_token_file },
+	{ "admin-listener-port", 0, "N", NULL, "serve these pages there, and only there (none)",
+	  set_admin_port },
+	{ "admin-listener-host", 0, "HOST", NULL, "... at this address (127.0.0.1)", set_admin_host },
+	{ "no-bpf", 0, NULL, NULL, "no BPF: statistics go to shared memory", set_no_bpf },
 	{ "check", 0, NULL, NULL, "check the settings, say what would run, exit", NULL },
 	{ "version", 'v', NULL, NULL, "print the version", NULL },
 	{ "help", 'h', NULL, NULL, "print this", NULL },

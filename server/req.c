@@ -274,7 +274,7 @@ int req_make_job(struct req *r, const struct msg *m, struct view head, const str
 	if (!copy || !headers)
 		return -ENOMEM;
 	memcpy(copy, head.p, head.len);
-	memset(j, 0, sizeof(*j));
+	memset(j, 0, offsetof(struct job, route));
 	for (u32 i = 0; i < m->nr_headers; i++) {
 		headers[i].name = moved(m->headers[i].name, head, copy);
 		headers[i].value = moved(m->headers[i].value, head, copy);

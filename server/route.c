@@ -41,6 +41,11 @@ void route_table_put(struct route_table *t)
 	free(t);
 }
 
+const struct route *route_at(const struct route_table *t, u32 id)
+{
+	return id < t->nr ? &t->routes[id] : NULL;
+}
+
 /* FNV-1a over the path: all methods of one path share a run of buckets. */
 #define HASH_START 2166136261u
 

@@ -24,6 +24,9 @@ struct route {
 
 struct route_table;
 
+/* The routes by their ids, from 0 on; NULL behind the last. */
+const struct route *route_at(const struct route_table *t, u32 id);
+
 /* Made with one reference. */
 struct route_table *route_table_new(void) __must_check;
 

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "bpf/abi.h"
 #include "server/control.h"
 #include "server/log.h"
 #include "server/mold.h"
@@ -111,7 +112,7 @@ int spawn_mold(const struct runas *runas, char **argv, const sigset_t *mask, pid
 /* Everything of the supervisor's that a worker has no business with. */
 static void close_others(const struct worker_params *params)
 {
-	int keep[MAX_BINDS + 4], nr = 0, from = FIRST_FREE_FD;
+	int keep[MAX_BINDS + NR_STATS_MAPS + 4], nr = 0, from = FIRST_FREE_FD;
 
 	keep[nr++] = params->control_fd;
 	keep[nr++] = params->log_fd;
@@ -119,6 +120,8 @@ static void close_others(const struct worker_params *params)
 	keep[nr++] = log_fd();
 	for (u32 b = 0; b < params->conf->nr_binds; b++)
 		keep[nr++] = params->listeners[b];
+	for (u32 i = 0; params->stats_fds && i < NR_STATS_MAPS; i++)
+		keep[nr++] = params->stats_fds[i];
 	for (;;) {
 		int next = INT32_MAX;
 

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "server/admin.h"
 #include "server/log.h"
 #include "server/loop.h"
 #include "server/notify.h"
@@ -86,6 +87,20 @@ void supervisor_fail(struct supervisor *s, int status)
 
 /* --- from settings to serving --- */
 
+static int open_stats(struct supervisor *s)
+{
+	const struct stats_area_config config = {
+		.instance = s->conf->instance,
+		.version = HYPERION_VERSION,
+		.no_bpf = s->conf->no_bpf,
+		.group = s->runas.change ? s->runas.gid : getegid(),
+		.nr_workers = s->conf->nr_workers,
+		.nr_threads = s->conf->no_app ? 0 : s->conf->nr_threads,
+	};
+
+	return stats_area_open(&s->stats, &config);
+}
+
 int supervisor_listen(struct supervisor *s)
 {
 	int err = pick_backend(s);
@@ -93,10 +108,15 @@ int supervisor_listen(struct supervisor *s)
 	s->nr_wanted = s->conf->nr_workers;
 	slots_init(&s->slots, s->conf, s->nr_passed);
 	if (!err)
+		err = admin_read_token(s->conf);
+	if (!err)
 		err = logs_open(s);
 	if (!err)
 		err = slots_claim(&s->slots);
 	if (err || s->action == CONF_CHECK)
+		return err;
+	err = open_stats(s);
+	if (err)
 		return err;
 	s->listening = true;
 	for (u32 i = 0; !err && i < s->nr_wanted; i++)
@@ -271,6 +291,7 @@ static int init_signals(struct supervisor *s)
 static void clean_up(struct supervisor *s)
 {
 	slots_close(&s->slots);
+	stats_area_close(&s->stats);
 	if (s->listening) {
 		for (u32 b = s->slots.nr_inherited; b < s->conf->nr_binds; b++)
 			bind_unlink(&s->conf->binds[b]);
@@ -316,6 +337,7 @@ int supervisor_run(struct conf *conf, enum conf_action action, int argc, char **
 	s->argc = argc;
 	s->argv = argv;
 	s->signal_fd = s->mold.control_fd = s->log_fd = s->error_fd = -1;
+	stats_area_init(&s->stats);
 	/* Before anything is executed: they must not leak. */
 	s->nr_passed = notify_listen_fds();
 	slots_init(&s->slots, conf, 0);

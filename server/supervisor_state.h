@@ -13,6 +13,7 @@
 #include "server/control.h"
 #include "server/runas.h"
 #include "server/slot.h"
+#include "server/stats_area.h"
 #include "server/worker.h"
 
 enum mold_state {
@@ -55,6 +56,7 @@ struct supervisor {
 	struct mold mold;
 	struct slots slots;
 	int log_fd, error_fd; /* -1 = not open yet */
+	struct stats_area stats;
 };
 
 /* --- supervisor.c --- */

@@ -22,6 +22,7 @@ static int fork_plain(struct supervisor *s, u32 id, int control_fd)
 		.control_fd = control_fd,
 		.log_fd = s->log_fd,
 		.error_fd = s->error_fd,
+		.stats_fds = s->stats.fds[0] >= 0 ? s->stats.fds : NULL,
 	};
 
 	return spawn_worker(&s->runas, &params, &s->old_mask, &slot->pid);
@@ -34,8 +35,12 @@ static int ask_mold(struct supervisor *s, u32 id, int control_fd)
 	c.fds[c.nr_fds++] = control_fd;
 	for (u32 b = 0; b < s->conf->nr_binds; b++)
 		c.fds[c.nr_fds++] = s->slots.slots[id].listeners[b];
+	for (u32 i = 0; s->stats.fds[0] >= 0 && i < NR_STATS_MAPS; i++)
+		c.fds[c.nr_fds++] = s->stats.fds[i];
 	c.text[0] = s->backend == WORKER_URING ? 'u' : 'e';
-	c.text_len = 1;
+	c.text[1] = s->stats.fds[0] >= 0 ? 's' : '-';
+	c.text_len = 2 + (u32)strlen(s->conf->admin_token);
+	memcpy(c.text + 2, s->conf->admin_token, c.text_len - 2);
 	return control_send(s->mold.control_fd, &c);
 }
 
@@ -159,6 +164,8 @@ static void read_worker(struct supervisor *s, struct slot *slot)
 			slot->pid = c.pid;
 		else if (c.word == CONTROL_READY)
 			became_ready(s, slot);
+		else if (c.word == CONTROL_QUIT && s->served)
+			supervisor_stop(s, STOP_DRAIN);
 	}
 }
 
@@ -210,5 +217,6 @@ void workers_died(struct supervisor *s, pid_t pid, int status)
 	if (!slot)
 		return;
 	say_exit(s, slot, status);
+	stats_area_worker_gone(&s->stats, (u32)(slot - s->slots.slots));
 	empty_slot(s, slot);
 }

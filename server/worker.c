@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "server/acceptor.h"
+#include "server/admin.h"
 #include "server/app.h"
 #include "server/conn.h"
 #include "server/control.h"
@@ -23,6 +24,7 @@
 #include "server/spill.h"
 #include "server/title.h"
 #include "server/wheel.h"
+#include "server/worker_stats.h"
 
 #define TITLE_MS 1000 /* how often the process title may change */
 #define SUBMIT_MAX 256u /* jobs handed over at a time */
@@ -56,15 +58,25 @@ struct worker {
 	struct reqid ids;
 	bool has_app;
 	u32 nr_with_app; /* jobs that the app has */
+	bool uses_uring;
+	struct stats stats;
+	struct admin admin;
 	struct app app;
 };
+
+static u64 clock_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
 
 static void update_clock(struct worker *w)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	w->http.now_ns = (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+	w->http.now_ns = clock_ns();
 	clock_gettime(CLOCK_REALTIME_COARSE, &ts);
 	date_set(&w->http.date, (u64)ts.tv_sec);
 }
@@ -147,10 +159,24 @@ static void control_ready(struct io *io, int revents)
 
 static void request_done(struct http *http, struct req *r)
 {
-	log_writer_add(&container_of(http, struct worker, http)->log, r);
+	struct worker *w = container_of(http, struct worker, http);
+
+	stats_request(&w->stats, r);
+	if (w->logs)
+		log_writer_add(&w->log, r);
 }
 
 static const struct io_ops control_ops = { .ready = control_ready };
+
+static void touch(struct link *l)
+{
+	conn_touch(conn_of_link(l));
+}
+
+static void wake_loop(void *arg)
+{
+	loop_wake(arg);
+}
 
 static int add_constant(struct worker *w, struct view path, struct view body)
 {
@@ -196,7 +222,21 @@ static int init_routes(struct worker *w)
 	}
 	for (u32 i = 0; !err && i < w->conf->nr_trees; i++)
 		err = add_tree(w, &w->conf->trees[i]);
-	return err;
+	return err ? err : admin_add_routes(w->conf, w->routes);
+}
+
+static enum page_result page(struct http *http, struct req *r, struct answer *answer)
+{
+	return admin_page(&container_of(http, struct worker, http)->admin, r, answer);
+}
+
+static void init_admin(struct worker *w, int control_fd)
+{
+	admin_init(&w->admin, w->conf, &w->http, &w->stats.maps, control_fd, wake_loop, w->loop);
+	w->http.page = page;
+	w->http.admin_port = w->conf->admin_port;
+	w->http.touch = touch;
+	w->http.find_peer = conn_find_peer;
 }
 
 static int init_log(struct worker *w, int fd)
@@ -217,21 +257,10 @@ static int init_log(struct worker *w, int fd)
 		return err;
 	w->logs = true;
 	w->http.keep = w->log.log.format.keep;
-	w->http.done = request_done;
 	return 0;
 }
 
 /* --- the app --- */
-
-static void touch(struct link *l)
-{
-	conn_touch(conn_of_link(l));
-}
-
-static void wake_loop(void *arg)
-{
-	loop_wake(arg);
-}
 
 static int init_app(struct worker *w, const struct worker_params *params)
 {
@@ -253,7 +282,6 @@ static int init_app(struct worker *w, const struct worker_params *params)
 	w->http.max_waiting = w->conf->max_pending;
 	w->http.spill_ops = &spill_ops;
 	w->http.spill_priv = w->loop;
-	w->http.touch = touch;
 	return 0;
 }
 
@@ -392,6 +420,8 @@ static int init(struct worker *w, const struct worker_params *params)
 									      : LOOP_EPOLL };
 	int err = init_routes(w);
 
+	w->uses_uring = params->backend == WORKER_URING;
+
 	if (err)
 		return err;
 	err = loop_new(&w->loop, &config);
@@ -399,12 +429,20 @@ static int init(struct worker *w, const struct worker_params *params)
 		return err;
 	packer_init(&w->packer, &w->files, wake_loop, w->loop);
 	http_init(&w->http, &w->conf->limits, w->routes);
+	w->http.done = request_done;
 	update_clock(w);
+	worker_stats_init(&w->stats, params->stats_fds, w->id, w->http.now_ns);
+	stats_claim(&w->stats, w->routes);
+	if (w->stats.row) {
+		stats_set(w->stats.row->uses_uring, params->backend == WORKER_URING);
+		stats_set(w->stats.row->nr_threads, params->has_app ? w->conf->nr_threads : 0);
+	}
 	wheel_init(&w->wheel, now_ms(w));
 	conns_init(&w->conns, w->loop, &w->http, &w->wheel);
 	w->conns.closed = conn_closed;
 	timer_init(&w->drain_timer, drained_too_long);
 	timer_init(&w->title_timer, title_due);
+	init_admin(w, params->control_fd);
 	err = loop_add_plain(w->loop, &w->control, params->control_fd, &control_ops);
 	if (!err && loop_poll(w->loop, &w->control, POLLIN) != -EINPROGRESS)
 		err = -EIO;
@@ -470,25 +508,49 @@ static bool finished(struct worker *w)
 	       (!w->logs || log_writer_ended(&w->log));
 }
 
+static void update_stats(struct worker *w, u64 from_ns, u32 events)
+{
+	const struct worker_numbers n = {
+		.conns = &w->conns,
+		.app = w->has_app ? &w->app : NULL,
+		.nr_with_app = w->nr_with_app,
+		.draining = w->http.draining,
+		.accept_errors = w->acceptor.nr_errors,
+		.log_dropped = w->log.log.dropped,
+	};
+	u64 now = clock_ns();
+
+	stats_turn(&w->stats, from_ns, now, events);
+	worker_stats_publish(&w->stats, &n, now);
+}
+
 static int serve(struct worker *w)
 {
 	while (!finished(w)) {
 		int err = wait_for_events(w);
+		u64 from_ns;
+		u32 events;
 
 		if (err) {
 			log_error("worker: the loop failed: %s worker=%u", strerror(-err), w->id);
 			return 1;
 		}
 		update_clock(w);
-		loop_dispatch(w->loop);
+		from_ns = w->http.now_ns;
+		events = loop_dispatch(w->loop);
 		packer_reap(&w->packer);
 		wheel_advance(&w->wheel, now_ms(w));
+		admin_deliver(&w->admin);
+		/* What epoll sends is sent within this turn: it took as long as the turn until here. */
+		if (!w->uses_uring)
+			w->http.now_ns = clock_ns();
 		conns_flush(&w->conns);
 		if (w->has_app)
 			exchange(w);
 		if (w->logs)
 			log_writer_flush(&w->log);
 		update_title(w);
+		update_stats(w, from_ns, events);
 	}
 	if (w->logs)
 		log_writer_end(&w->log);
@@ -510,6 +572,7 @@ static void fini(struct worker *w)
 {
 	packer_fini(&w->packer);
 	/* What is still in flight ends with the ring, before its memory goes. */
+	admin_fini(&w->admin);
 	loop_free(w->loop);
 	conns_fini(&w->conns);
 	http_fini(&w->http);
@@ -517,6 +580,7 @@ static void fini(struct worker *w)
 		log_writer_fini(&w->log);
 	route_table_put(w->routes);
 	fcache_fini(&w->files);
+	stats_fini(&w->stats);
 	if (w->has_app)
 		app_fini(&w->app);
 	free(w);

@@ -21,6 +21,7 @@ struct worker_params {
 	int control_fd; /* see control.h */
 	int log_fd; /* for the access log; keeps this number for good */
 	int error_fd; /* for the error log; with an app it is in use already */
+	const int *stats_fds; /* NR_STATS_MAPS of them, or NULL */
 	bool has_app;
 	/*
 	 * With an app, on the I/O thread: the hand-over stands and may be served by

@@ -49,7 +49,8 @@ module Lab
       @log = File.join(@dir, 'log')
       # A lab that is killed must not leave servers behind.
       argv = ['setpriv', '--pdeathsig', 'TERM', 'taskset', '-c', cpu.to_s, *peer.command.call(site), *extra]
-      @pid = Process.spawn(*argv, pgroup: true, in: File::NULL, out: stdout || @log, err: @log, chdir: @dir)
+      @pid = Process.spawn({ 'HYPERION_INSTANCE' => "lab-#{@port}" }, *argv, pgroup: true, in: File::NULL,
+                           out: stdout || @log, err: @log, chdir: @dir)
       self.class.running << self
       @tree = ProcessTree.new(@pid)
       wait_until_it_answers

@@ -6,6 +6,8 @@
 #   server.exchange("GET / HTTP/1.1\r\n...")      sends, reads until the server closes
 #   server.stop                                   TERM, waits; a Process::Status
 #
+# Each is an instance of its own (--instance), unless the arguments name one.
+#
 # A server started within a case ends with it; one started outside of any ends with the script.
 # HYPERION_BIN or HYPERION_BUILD says which program; HYPERION_MODE how it runs: normal, no_uring
 # (seccomp refuses io_uring), nobody (an unprivileged user).
@@ -29,6 +31,10 @@ class Server
 
   class << self
     attr_reader :running
+
+    def next_number
+      @number = (@number || 0) + 1
+    end
 
     # @port: nil = a free one; @bind: another URI instead of tcp://127.0.0.1:PORT, or false for none.
     # @wait: whether to wait until it listens. @no_uring, @nobody: as the modes, for this one.
@@ -64,7 +70,7 @@ class Server
     end
   end
 
-  attr_reader :pid, :port, :started_at, :folder
+  attr_reader :pid, :port, :started_at, :folder, :instance
 
   def initialize(args, port, bind, env, no_uring: MODE == "no_uring", nobody: MODE == "nobody", chdir: ROOT,
                  out: nil, err: nil, before: [], **options)
@@ -74,6 +80,9 @@ class Server
     @log = Tempfile.new("hyperion-log")
     words = (no_uring ? [File.join(BUILD, "selftests/harness/seccomp_no_uring")] : []) + before + as_user(nobody)
     words += bind == false ? [] : ["-b", bind || "tcp://127.0.0.1:#{port}"]
+    at = args.index("--instance")
+    @instance = at ? args[at + 1] : "selftest-#{Process.pid}-#{self.class.next_number}"
+    args += ["--instance", @instance] unless at
     args += ["--no-app"] unless args.any? { |a| a.to_s.end_with?(".ru") }
     @pid = Process.spawn(env, *words, *args.map(&:to_s), in: File::NULL, out: out || [@log.path, "a"],
                          err: err || [@log.path, "a"], pgroup: true, chdir: chdir, **options)
@@ -160,6 +169,13 @@ class Server
   ensure
     Server.running.delete(self)
     FileUtils.remove_entry(@copy, true) if @copy
+    FileUtils.rm_rf(statistics) unless Server.running.any? { |server| server.instance == instance }
+  end
+
+  # Where those of the instance may lie.
+  def statistics
+    ["/sys/fs/bpf/hyperion", "/run/hyperion", "/dev/shm/hyperion-#{NOBODY}", "/dev/shm/hyperion-#{Process.uid}"]
+      .map { |base| File.join(base, instance) }
   end
 
   private
