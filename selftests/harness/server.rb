@@ -6,7 +6,8 @@
 #   server.exchange("GET / HTTP/1.1\r\n...")      sends, reads until the server closes
 #   server.stop                                   TERM, waits; a Process::Status
 #
-# Each is an instance of its own (--instance), unless the arguments name one.
+# Each is an instance of its own, unless the arguments name one. Those that a script starts by other means share
+# one name with it.
 #
 # A server started within a case ends with it; one started outside of any ends with the script.
 # HYPERION_BIN or HYPERION_BUILD says which program; HYPERION_MODE how it runs: normal, no_uring
@@ -31,6 +32,11 @@ class Server
 
   class << self
     attr_reader :running
+
+    def statistics(instance)
+      ["/sys/fs/bpf/hyperion", "/run/hyperion", "/dev/shm/hyperion-#{NOBODY}", "/dev/shm/hyperion-#{Process.uid}"]
+        .map { |base| File.join(base, instance) }
+    end
 
     def next_number
       @number = (@number || 0) + 1
@@ -82,7 +88,7 @@ class Server
     words += bind == false ? [] : ["-b", bind || "tcp://127.0.0.1:#{port}"]
     at = args.index("--instance")
     @instance = at ? args[at + 1] : "selftest-#{Process.pid}-#{self.class.next_number}"
-    args += ["--instance", @instance] unless at
+    env = { "HYPERION_INSTANCE" => at ? nil : @instance }.merge(env)
     args += ["--no-app"] unless args.any? { |a| a.to_s.end_with?(".ru") }
     @pid = Process.spawn(env, *words, *args.map(&:to_s), in: File::NULL, out: out || [@log.path, "a"],
                          err: err || [@log.path, "a"], pgroup: true, chdir: chdir, **options)
@@ -174,8 +180,7 @@ class Server
 
   # Where those of the instance may lie.
   def statistics
-    ["/sys/fs/bpf/hyperion", "/run/hyperion", "/dev/shm/hyperion-#{NOBODY}", "/dev/shm/hyperion-#{Process.uid}"]
-      .map { |base| File.join(base, instance) }
+    self.class.statistics(instance)
   end
 
   private
@@ -195,3 +200,6 @@ class Server
      File.join(@copy, File.basename(binary))]
   end
 end
+
+ENV["HYPERION_INSTANCE"] = "selftest-#{Process.pid}"
+at_exit { FileUtils.rm_rf(Server.statistics(ENV["HYPERION_INSTANCE"])) }

@@ -274,7 +274,8 @@ on_each_loop "HUP opens renamed files anew, and not one line is lost or torn", s
 end
 
 test "the error log in a file, with the time" do
-  server = Server.start("--no-app", "-w", 1, "--io-uring", "off", "--error-log", "error.log", chdir: open_folder)
+  # What is said before it serves goes to stderr: nothing is to be said there.
+  server = Server.start("--no-app", "-w", 1, "--io-uring", "off", "--no-bpf", "--error-log", "error.log", chdir: open_folder)
   path = File.join(server.folder, "error.log")
   eventually("a line") { File.read(path).include?("listening on") }
   rotate(server, "error.log", 1)
