@@ -26,24 +26,35 @@ struct view metrics_type(enum metrics_format format)
 	return types[format];
 }
 
-/* Case does not matter in media types (RFC 9110 8.3.1), q=0 is a refusal (12.4.2). */
+/* A weight of 0 is a refusal (RFC 9110 12.4.2). @params: what follows a media type. */
+static bool refused(struct view params)
+{
+	const char *end = params.p + params.len;
+
+	for (const char *p = params.p; p + 3 <= end; p++) {
+		if (!view_ieq((struct view){ p, 2 }, VIEW("q=")))
+			continue;
+		for (p += 2; p < end && (*p == '0' || *p == '.'); p++)
+			;
+		return p == end || *p == ';' || *p == ' ';
+	}
+	return false;
+}
+
+/* Case does not matter in media types (RFC 9110 8.3.1). */
 enum metrics_format metrics_accepted(struct view accept)
 {
 	static const struct view wanted = VIEW("application/openmetrics-text");
 
 	for (size_t i = 0; i + wanted.len <= accept.len; i++) {
 		const char *p = accept.p + i + wanted.len, *end = accept.p + accept.len, *comma;
-		struct view params;
 
 		if (!view_ieq((struct view){ accept.p + i, wanted.len }, wanted))
 			continue;
 		comma = memchr(p, ',', (size_t)(end - p));
-		params = (struct view){ p, (size_t)((comma ? comma : end) - p) };
-		for (size_t k = 0; k + 3 <= params.len; k++)
-			if (view_ieq((struct view){ params.p + k, 3 }, VIEW("q=0")) &&
-			    !memmem(params.p + k, params.len - k, "q=0.", 4))
-				return METRICS_PROMETHEUS;
-		return METRICS_OPENMETRICS;
+		return refused((struct view){ p, (size_t)((comma ? comma : end) - p) })
+			       ? METRICS_PROMETHEUS
+			       : METRICS_OPENMETRICS;
 	}
 	return METRICS_PROMETHEUS;
 }
