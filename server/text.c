@@ -30,7 +30,7 @@ char *text_room(struct text *t, size_t n)
 
 void text_put(struct text *t, struct view v)
 {
-	char *p = text_room(t, v.len);
+	char *p = v.len ? text_room(t, v.len) : NULL;
 
 	if (!p)
 		return;
