@@ -8,7 +8,7 @@
 
 #include "server/log.h"
 
-#define PROCESS_NS NSEC_PER_SEC /* how often we ask the kernel about ourselves */
+#define PROCESS_NS (100 * NSEC_PER_MSEC) /* how often we ask the kernel about ourselves */
 
 void worker_stats_init(struct stats *s, const int *fds, u32 slot, u64 now_ns)
 {
