@@ -38,6 +38,35 @@ on_each_loop "each request is counted once, by route and status" do |mode|
   assert_equal 5, reading["bytes_in"]
 end
 
+on_each_loop "a million requests on two workers are a million counts", seconds: 60 do |mode|
+  server, folder = serve_counted("--io-uring", mode, "-w", 2, "--constant", "/a=1", "--constant", "/b=22")
+  eventually("two workers") { server.workers.size == 2 }
+  kinds = { "/a" => 8, "/b" => 5, "/nothing" => 3 }
+  round = kinds.map { |path, nr| "GET #{path} HTTP/1.1\r\nHost: t\r\n\r\n" * nr }.join
+  nr_clients, nr_rounds = 8, 7813 # of 16 requests
+  # A round's answers have one length, so that they need not be parsed.
+  one = server.exchange(round.sub(/\r\n\r\n\z/, "\r\nConnection: close\r\n\r\n")).bytesize - "connection: close\r\n".bytesize
+  threads = Array.new(nr_clients) do
+    Thread.new do
+      server.connect do |socket|
+        buffer = +""
+        nr_rounds.times do
+          socket.write(round)
+          left = one
+          left -= socket.readpartial(left, buffer).bytesize while left.positive?
+        end
+      end
+    end
+  end
+  threads.each(&:join)
+  rounds = nr_clients * nr_rounds + 1
+  reading = eventually("all") { r = top(server, folder); r if r["requests"] == 16 * rounds }
+  assert_equal({ "GET /a" => { "2xx" => 8 * rounds }, "GET /b" => { "2xx" => 5 * rounds },
+                 "- (not found)" => { "4xx" => 3 * rounds } }.sort, counts(reading).sort)
+  assert_equal 16 * rounds, reading["times"]["total"]["count"]
+  assert_equal 16 * rounds, reading["workers"].sum { |w| w["requests"] }
+end
+
 test "connections are counted by state" do
   server, folder = serve_counted("-w", 1, "--constant", "/=x")
   clients = Array.new(3) { server.client.tap(&:get) }
