@@ -207,7 +207,8 @@ struct stats_worker {
 	__u64 batches[STATS_BATCHES]; /* turns by events */
 	__u64 routes_overflowed; /* requests counted under STATS_OTHER */
 	__u64 gc_count, gc_ns, gvl_wait_ns;
-	__u64 reserved[37];
+	__u64 overtime; /* the app did not answer in time */
+	__u64 reserved[36];
 };
 
 #define STATS_STALL_NS 2000000ull

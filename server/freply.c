@@ -232,6 +232,11 @@ static int put_redirect(const struct freply *r, const struct date *date, struct 
 	return err ? err : put_end(q, persist);
 }
 
+bool freply_from_file(const struct freply *r, bool head_only)
+{
+	return !head_only && (r->status == 200 || r->status == 206) && r->entry && r->entry->fd >= 0;
+}
+
 int freply_put(struct freply *r, const struct date *date, struct outq *q, bool head_only,
 	       enum persist persist)
 {

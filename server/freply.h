@@ -28,6 +28,9 @@ static inline bool freply_has_own(const struct freply *r)
 	return r->entry || r->status == 301;
 }
 
+/* Will the kernel send its body from a file? Else it has none, or from memory. */
+bool freply_from_file(const struct freply *r, bool head_only);
+
 /* Queues the answer. 0 or -ENOMEM, then a part may be queued. */
 int freply_put(struct freply *r, const struct date *date, struct outq *q, bool head_only,
 	       enum persist persist) __must_check;

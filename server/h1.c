@@ -317,6 +317,8 @@ static void answer_file(struct link *l, struct req *r)
 		return;
 	}
 	r->status = r->file.status;
+	r->from_file = freply_from_file(&r->file, r->method == METHOD_HEAD);
+	l->http->stats.file_responses += r->from_file;
 	if (freply_put(&r->file, &l->http->date, q, r->method == METHOD_HEAD, req_persist(r)))
 		h1_give_up(l);
 	else

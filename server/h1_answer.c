@@ -232,6 +232,10 @@ static int put_body(struct req *r, struct answer *a, struct outq *q)
 		answer_drop(a);
 		return err;
 	}
+	if (a->flags & ANSWER_FILE && !r->from_file) {
+		r->from_file = true;
+		r->http->stats.file_responses++;
+	}
 	err = a->flags & ANSWER_FILE ? put_range(a, q) : put_data(a, q);
 	return err || !chunk ? err : outq_copy(q, "\r\n", 2);
 }

@@ -54,6 +54,7 @@ struct http_stats {
 	u64 coalesced_writes; /* pieces of the app that went out together with others */
 	u64 pending_rejections; /* 503: too many waited for the app */
 	u64 per_conn_rejections; /* 503: too many of one connection were with the app */
+	u64 file_responses; /* of which the kernel has sent (a part of) the body from a file */
 	u64 overtime; /* 503, or cut: the app did not answer within max_request_ms */
 };
 

@@ -255,6 +255,8 @@ static void put_requests(const struct page *pg, const struct metrics_sum *sum)
 	    w->rejected_per_conn);
 	one(pg, COUNTER, PREFIX "pending_rejections", "503: too many requests waited for the app.",
 	    w->rejected_pending);
+	one(pg, COUNTER, PREFIX "overtime_requests",
+	    "503 or cut: the app did not answer within max_request_seconds.", w->overtime);
 	one(pg, COUNTER, PREFIX "routes_overflowed",
 	    "Requests counted under the path other: all 256 route names are taken.",
 	    w->routes_overflowed);

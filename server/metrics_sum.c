@@ -103,6 +103,7 @@ static void add_row(struct metrics_sum *sum, const struct stats_worker *w)
 	to->chunked_writes += READ(w->chunked_writes);
 	to->coalesced_writes += READ(w->coalesced_writes);
 	to->sendfile_responses += READ(w->sendfile_responses);
+	to->overtime += READ(w->overtime);
 	to->log_dropped += READ(w->log_dropped);
 	to->cpu_ns += READ(w->cpu_ns);
 	to->routes_overflowed += READ(w->routes_overflowed);

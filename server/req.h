@@ -66,6 +66,7 @@ struct req {
 	bool head_sent; /* the answer's head is in the queue */
 	bool chunked_out; /* its body goes out chunked */
 	bool has_job; /* job is filled */
+	bool from_file; /* bytes of its body leave a file without a copy */
 	bool hijacked; /* the app has taken the connection */
 	bool forsaken; /* answered in the app's place, which still has the job */
 	bool ended; /* forsaken, and its answer has left or was cut */

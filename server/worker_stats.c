@@ -71,6 +71,8 @@ static void publish_http(struct stats *s, const struct http_stats *h)
 	stats_set(w->chunked_responses, base->chunked_responses + h->chunked_responses);
 	stats_set(w->chunked_writes, base->chunked_writes + h->chunked_writes);
 	stats_set(w->coalesced_writes, base->coalesced_writes + h->coalesced_writes);
+	stats_set(w->sendfile_responses, base->sendfile_responses + h->file_responses);
+	stats_set(w->overtime, base->overtime + h->overtime);
 }
 
 void worker_stats_publish(struct stats *s, const struct worker_numbers *n, u64 now_ns)

@@ -65,6 +65,29 @@ on_each_loop "metrics are those of all workers, from any of them" do |mode|
   end
 end
 
+test "files, trees of them and what an app was too slow for" do
+  folder = open_folder
+  File.write(File.join(folder, "big"), "x" * 300_000)
+  File.write(File.join(folder, "small"), "x")
+  app = File.join(folder, "config.ru")
+  File.write(app, <<~RUBY)
+    body = Struct.new(:to_path) { def each; yield File.binread(to_path); end }
+    run ->(env) { env["PATH_INFO"] == "/slow" ? sleep(1.5) : nil; [200, {}, body.new("#{folder}/big")] }
+  RUBY
+  server, = serve_counted("-w", 1, "-e", "production", "--admin-token", TOKEN, "--static", "/files=#{folder}",
+                          "--max-request-seconds", 1, app)
+  client = server.client
+  %w[/files/big /files/small /app].each { |path| assert_equal 200, client.get(path).status, path }
+  client.write("HEAD /files/big HTTP/1.1\r\nHost: test\r\n\r\n").answer(head: true)
+  assert_equal 503, client.get("/slow").status
+  m = scrape(server)
+  assert_equal 2.0, m["hyperion_sendfile_responses_total"]
+  assert_equal 1.0, m["hyperion_overtime_requests_total"]
+  assert_equal 2.0, m["hyperion_request_duration_seconds_count", method: "GET", path: "/files/*", status: "2xx"]
+  assert_equal 1.0, m["hyperion_request_duration_seconds_count", method: "HEAD", path: "/files/*", status: "2xx"]
+  assert_equal 3.0, m["hyperion_requests_total", mode: "static"]
+end
+
 test "OpenMetrics for who asks for it" do
   server = serve_admin
   server.client.get("/")
