@@ -216,3 +216,20 @@ test "an app names its routes: hyperion.route, else Rails' pattern, also when it
                  "GET broken" => { "5xx" => 1 }, "GET /e/:id" => { "2xx" => 1 }, "GET #{"n" * 112}" => { "2xx" => 1 } }, counts(reading))
   assert_equal %w[named named named named named template], reading["routes"].map { |r| r["kind"] }.sort
 end
+
+test "hyperion-top: maps of another version, and what is no map at all" do
+  server, folder = serve_counted("--no-bpf", "-w", 1)
+  place = (server.statistics + [File.join(folder, "hyperion", server.instance)]).find { |path| File.directory?(path) }
+  header = File.join(place, "header")
+  bytes = File.binread(header)
+  File.write(header, [99].pack("L"), 4, mode: "r+b")
+  out, err, status = run_top(server.instance, folder, "--once")
+  assert_equal ["", 1], [out, status]
+  assert_match(/statistics are of version 99, this program knows 1: use the hyperion-top that came with it/, err)
+  File.write(header, "no map", 0, mode: "r+b")
+  _, err, status = run_top(server.instance, folder, "--once")
+  assert_equal 1, status
+  assert_match(/these are not the maps of a hyperion-bpf/, err)
+  File.write(header, bytes[0, 64], 0, mode: "r+b")
+  assert_equal 0, top(server, folder)["requests"]
+end
