@@ -208,7 +208,7 @@ static void __cold render_second(struct access_clock *c, u64 second)
 	strftime(c->iso, sizeof(c->iso), "%Y-%m-%dT%H:%M:%S", &tm);
 	/* Not %b, which follows the locale of the app. */
 	snprintf(c->ncsa, sizeof(c->ncsa), "%02u/%.3s/%04u:%02u:%02u:%02u +0000",
-		 (u32)tm.tm_mday % 100, "JanFebMarAprMayJunJulAugSepOctNovDec" + 3 * tm.tm_mon,
+		 (u32)tm.tm_mday % 100, &"JanFebMarAprMayJunJulAugSepOctNovDec"[3 * tm.tm_mon],
 		 (u32)(tm.tm_year + 1900) % 10000, (u32)tm.tm_hour % 100, (u32)tm.tm_min % 100,
 		 (u32)tm.tm_sec % 100);
 	c->second = second;

@@ -385,8 +385,7 @@ static void draw_help(void)
 	static const char *const lines[] = {
 		"",
 		"  up down pgup pgdn   choose a route",
-		"  enter               its times and histogram; t: of which part; esc or enter: "
-		"back",
+		"  enter               its times and histogram; t: of which part; enter: back",
 		"  s  S                next, previous column to sort by;  r: reversed",
 		"  /                   show routes that contain a text; empty: all",
 		"  w                   workers",
