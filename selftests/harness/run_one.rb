@@ -22,8 +22,12 @@ class RunOne
     @comments = []
   end
 
+  # What nohup, or a shell's "&", has left ignored: programs start with what a terminal gives them.
+  USUAL = %w[INT HUP QUIT].freeze
+
   # Returns the exit status that prove should see.
   def call
+    USUAL.each { |name| trap(name, "SYSTEM_DEFAULT") }
     status = follow
     judge(status)
     report
