@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ruby_glue/env_key.h"
@@ -13,6 +14,8 @@
 #include "server/log.h"
 
 #define ARRAY_WHOLE_MAX (16 * MIB) /* above this, memory is worth more than the thread */
+#define PATH_IN_CACHE_MAX 1024u
+#define NAMED_MAX 4096u
 
 static struct {
 	ID id_each, id_call, id_close, id_to_ary, id_to_path;
@@ -101,7 +104,7 @@ static int open_file(const char *path, u64 *len)
 /* The app has said that its each is more than the bytes of its file. */
 static bool wants_each(const struct reply *r)
 {
-	return RTEST(rb_hash_lookup(r->env, body_names.streaming));
+	return r->env && RTEST(rb_hash_lookup(r->env, body_names.streaming));
 }
 
 /* Rails hands on what its send_file was given, often a Pathname. */
@@ -112,21 +115,77 @@ static VALUE text_of_path(VALUE path)
 	return path;
 }
 
-static int path_of(const struct reply *r, VALUE body, u64 *len)
+/* What the app says where its body is; nil: nothing. */
+static VALUE path_said(const struct reply *r, VALUE body)
 {
 	VALUE path;
 
 	if (!rb_respond_to(body, body_names.id_to_path) || wants_each(r))
-		return -1;
+		return Qnil;
 	path = text_of_path(rb_funcallv(body, body_names.id_to_path, 0, NULL));
-	return RB_TYPE_P(path, T_STRING) ? open_file(StringValueCStr(path), len) : -1;
+	return RB_TYPE_P(path, T_STRING) ? path : Qnil;
+}
+
+static int path_of(const struct reply *r, VALUE body, u64 *len)
+{
+	VALUE path = path_said(r, body);
+
+	return NIL_P(path) ? -1 : open_file(StringValueCStr(path), len);
+}
+
+#define SETTLED_S 2 /* a file's times are believed when they are this old */
+
+/*
+ * A file that has not changed just now is the I/O thread's to find: it has it
+ * open, or in memory, if it is this version. What changes all the time would
+ * only throw others out of the cache.
+ */
+static bool send_settled(struct reply *r, VALUE path)
+{
+	struct view name = { RSTRING_PTR(path), (size_t)RSTRING_LEN(path) };
+	struct timespec now;
+	struct stamp stamp;
+	struct stat st;
+
+	if (!name.len || name.p[0] != '/' || name.p[name.len - 1] == '/' ||
+	    name.len >= PATH_IN_CACHE_MAX)
+		return false;
+	if (stat(StringValueCStr(path), &st) || !S_ISREG(st.st_mode) || !st.st_size)
+		return false;
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (st.st_ctim.tv_sec + SETTLED_S >= now.tv_sec || st.st_mtim.tv_sec + SETTLED_S >= now.tv_sec)
+		return false;
+	stamp = stamp_of(&st);
+	settle_length(r, stamp.size);
+	if (reply_send_named(r, NAMED_FILE, name, &stamp))
+		rb_memerror();
+	return true;
+}
+
+/* The header itself stays here; the app's body is not asked. */
+static void send_named(struct reply *r)
+{
+	VALUE path = r->named;
+	struct view name = { RSTRING_PTR(path), (size_t)RSTRING_LEN(path) };
+
+	if (name.len > NAMED_MAX)
+		name.len = NAMED_MAX; /* names nothing, and is refused */
+	if (reply_send_named(r, r->named_kind, name, NULL))
+		rb_memerror();
+	RB_GC_GUARD(path);
 }
 
 static bool send_file(struct reply *r, VALUE body)
 {
+	VALUE path = path_said(r, body);
 	u64 len = 0;
-	int fd = path_of(r, body, &len);
+	int fd;
 
+	if (NIL_P(path))
+		return false;
+	if (send_settled(r, path))
+		return true;
+	fd = open_file(StringValueCStr(path), &len);
 	if (fd < 0)
 		return false;
 	settle_length(r, len);
@@ -321,6 +380,8 @@ void glue_body_send(struct reply *r, VALUE body, bool *closed)
 		r->content_length = LENGTH_UNKNOWN;
 		r->close |= r->status < 200; /* whatever follows would be taken for the answer */
 		send_end(r);
+	} else if (unlikely(r->named)) {
+		send_named(r);
 	} else if (r->job->method == METHOD_HEAD) {
 		send_head(r, body);
 	} else if (RB_TYPE_P(body, T_ARRAY)) {

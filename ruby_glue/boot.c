@@ -26,6 +26,8 @@ extern const char glue_rb_request[], glue_rb_request_end[];
 extern const char glue_rb_metrics[], glue_rb_metrics_end[];
 extern const char glue_rb_logger[], glue_rb_logger_end[];
 extern const char glue_rb_runtime[], glue_rb_runtime_end[];
+extern const char glue_rb_server[], glue_rb_server_end[];
+extern const char glue_rb_page_cache[], glue_rb_page_cache_end[];
 
 static const struct glue_source sources[] = {
 	{ "hyperion.rb", glue_rb_hyperion, glue_rb_hyperion_end },
@@ -35,6 +37,8 @@ static const struct glue_source sources[] = {
 	{ "metrics.rb", glue_rb_metrics, glue_rb_metrics_end },
 	{ "logger.rb", glue_rb_logger, glue_rb_logger_end },
 	{ "runtime.rb", glue_rb_runtime, glue_rb_runtime_end },
+	{ "server.rb", glue_rb_server, glue_rb_server_end },
+	{ "page_cache.rb", glue_rb_page_cache, glue_rb_page_cache_end },
 };
 
 /* There is one Ruby in a process, so there is one of these. */
@@ -211,6 +215,7 @@ static VALUE init_module(VALUE unused)
 	glue_init_config(boot.module);
 	glue_init_runtime(boot.module);
 	glue_init_fork(boot.module);
+	glue_init_server(boot.module);
 	/* `require "hyperion"` has happened; the gem of that name is never loaded. */
 	rb_provide("hyperion.rb");
 	rb_provide("hyperion-rb.rb");

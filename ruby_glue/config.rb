@@ -55,11 +55,10 @@ module Hyperion
         accept_fibers_per_worker: "connections are not accepted by Ruby",
         fiber_local_shim: "Ruby itself has fiber-local storage",
         io_uring_hotpath: "io_uring is used for everything or not at all, see io_uring",
-        auto_preload_static_disabled: "nothing is preloaded unasked",
       }.freeze
 
       # What this version does not have yet. Without these it serves all the same...
-      LATER = %i[async_io preload_static yjit].freeze
+      LATER = %i[async_io yjit].freeze
       LATER_BLOCKS = {
         h2: %i[max_concurrent_streams initial_window_size max_frame_size max_header_list_size max_total_streams],
         websocket: %i[permessage_deflate origin_allow_list max_message_bytes],
@@ -113,6 +112,9 @@ module Hyperion
       end
 
       define(:static) { |*prefix, **how| @config.static(prefix, how) }
+      define(:preload_static) { |*dir, **how| @config.preload_static(dir, how) }
+      define(:auto_preload_static_disabled) { |*values| @config.put(:auto_preload_static_disabled, "no-preload-static", values) }
+      define(:sendfile_root) { |*dirs| dirs.flatten.each { |dir| @config.put(:sendfile_root, "sendfile-root", [dir.to_s]) } }
       define(:bind) { |*values| @config.bind(values.flatten) }
       define(:host) { |*values| @config.address(:host, values) }
       define(:port) { |*values| @config.address(:port, values) }
@@ -154,13 +156,23 @@ module Hyperion
         nil
       end
 
-      # A tree of files: static "/assets", from: "public/assets", immutable: true
+      # A tree of files: static "/assets", from: "public/assets", immutable: true; or internal: true
       def static(prefix, how)
-        unknown = how.keys - %i[from immutable]
-        refuse("static: unknown #{unknown.first}: allowed are from and immutable") unless unknown.empty?
+        unknown = how.keys - %i[from immutable internal]
+        refuse("static: unknown #{unknown.first}: allowed are from, immutable and internal") unless unknown.empty?
         refuse("static #{prefix.first.inspect}: needs a folder, from: DIR") unless how[:from]
-        key = how[:immutable] ? "static-immutable" : "static"
+        refuse("static #{prefix.first.inspect}: immutable or internal, not both") if how[:immutable] && how[:internal]
+        key = how[:internal] ? "static-internal" : how[:immutable] ? "static-immutable" : "static" # rubocop:disable Style/NestedTernaryOperator
         put(:static, key, ["#{one(:static, prefix)}=#{one(:from, [how[:from].to_s])}"])
+        nil
+      end
+
+      # Files that are read before serving: preload_static "public/assets", immutable: true
+      def preload_static(dir, how)
+        unknown = how.keys - %i[immutable]
+        refuse("preload_static: unknown #{unknown.first}: allowed is immutable") unless unknown.empty?
+        key = how.fetch(:immutable, true) ? "preload-static" : "preload-static-mutable"
+        put(:preload_static, key, [one(:preload_static, dir.map(&:to_s))])
         nil
       end
 

@@ -38,6 +38,13 @@ int glue_read_config(const char *file,
 		     const char *(*set)(void *arg, const char *key, const char *value),
 		     void *arg) __must_check;
 
+/*
+ * What Hyperion::Server and Hyperion::Http::PageCache put in front of the app;
+ * before any code of the app runs. It outlives Ruby.
+ */
+struct front;
+void glue_set_front(struct front *front);
+
 struct glue_app {
 	const char *rackup; /* path of config.ru */
 	const char *environment; /* "development" wraps all but Rails in Rack::Lint */
@@ -50,6 +57,12 @@ struct glue_app {
 
 /* Loads the app (in the mold with preload, else in each worker). */
 int glue_load_app(const struct glue_app *app) __must_check;
+
+/*
+ * A Rails app that serves its own public folder has it served in C, and with
+ * @preload its assets are read now. Nothing for others.
+ */
+int glue_serve_assets(bool preload) __must_check;
 
 /* The before_fork hooks, once, before the first fork. */
 int glue_before_fork(void) __must_check;

@@ -62,6 +62,8 @@ enum special {
 	TRANSFER_ENCODING,
 	TRAILER,
 	HIJACK, /* rack.hijack */
+	SENDFILE, /* x-sendfile: a path */
+	ACCEL_REDIRECT, /* x-accel-redirect: a URI of a tree of files */
 	NOT_OURS, /* hop-by-hop, or for the server alone */
 };
 
@@ -85,6 +87,8 @@ static enum special special_of(struct view name)
 	case 10:
 		if (view_ieq(name, VIEW("connection")))
 			return CONNECTION;
+		if (view_ieq(name, VIEW("x-sendfile")))
+			return SENDFILE;
 		return view_ieq(name, VIEW("keep-alive")) ? NOT_OURS : LINE;
 	case 12:
 		if (view_ieq(name, VIEW("content-type")))
@@ -92,6 +96,8 @@ static enum special special_of(struct view name)
 		return view_ieq(name, VIEW("x-request-id")) ? REQUEST_ID : LINE;
 	case 14:
 		return view_ieq(name, VIEW("content-length")) ? CONTENT_LENGTH : LINE;
+	case 16:
+		return view_ieq(name, VIEW("x-accel-redirect")) ? ACCEL_REDIRECT : LINE;
 	case 17:
 		return view_ieq(name, VIEW("transfer-encoding")) ? TRANSFER_ENCODING : LINE;
 	}
@@ -262,6 +268,14 @@ static void write_value(struct reply *r, VALUE name, enum special special, VALUE
 		r->event_stream = begins_with(value, VIEW("text/event-stream"));
 		write_lines(r, name, value);
 		break;
+	case SENDFILE:
+		r->named = value;
+		r->named_kind = NAMED_SENDFILE;
+		break;
+	case ACCEL_REDIRECT:
+		r->named = value;
+		r->named_kind = NAMED_URI;
+		break;
 	case HIJACK:
 	case NOT_OURS:
 		break;
@@ -349,6 +363,7 @@ void glue_head_write(struct reply *r, VALUE headers)
 	write_all(r, headers);
 	if (unlikely(r->again)) {
 		r->again = r->close = r->has_date = r->has_request_id = r->has_connection = false;
+		r->named = 0;
 		r->content_length = LENGTH_UNKNOWN;
 		reply_reset(r);
 		write_all(r, headers);

@@ -97,6 +97,8 @@ static VALUE make_io(VALUE arg)
 	t->io = rb_funcallv(class, rb_intern("for_fd"), 1, &fd);
 	t->h->fd = -1; /* the IO's */
 	rb_funcall(t->io, rb_intern("sync="), 1, Qtrue);
+	if (!t->r->env)
+		return Qnil; /* of a direct handler, which has none */
 	rb_hash_aset(t->r->env, hijacks.key_io, t->io);
 	rb_hash_aset(t->r->env, hijacks.key_buffered, rb_str_new(t->h->rest, (long)t->h->rest_len));
 	return Qnil;

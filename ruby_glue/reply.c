@@ -350,6 +350,25 @@ void reply_send_file(struct reply *r, int fd, u64 len)
 	hand_over(r, a);
 }
 
+int reply_send_named(struct reply *r, enum named_kind kind, struct view path,
+		     const struct stamp *stamp)
+{
+	struct named n = { .kind = kind, .len = path.len };
+	struct answer *a;
+
+	if (reply_need(r, sizeof(n) + path.len))
+		return -ENOMEM;
+	if (stamp)
+		n.stamp = *stamp;
+	memcpy(r->p, &n, sizeof(n));
+	memcpy(r->p + sizeof(n), path.p, path.len);
+	r->p += sizeof(n) + path.len;
+	a = answer_of(r, ANSWER_HEAD | ANSWER_NAMED | ANSWER_END);
+	taken(r);
+	hand_over(r, a);
+	return 0;
+}
+
 void reply_abort(struct reply *r)
 {
 	struct answer *a;

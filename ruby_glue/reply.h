@@ -12,6 +12,7 @@
 
 #include "server/app.h"
 #include "server/job.h"
+#include "server/named.h"
 
 struct reply_block;
 
@@ -39,6 +40,8 @@ struct reply {
 	VALUE env, headers;
 	VALUE error; /* what the app raised instead of an answer */
 	VALUE partial; /* the callable of the header rack.hijack */
+	VALUE named; /* the value of X-Sendfile or X-Accel-Redirect: a String */
+	enum named_kind named_kind;
 	VALUE io; /* the connection, once the app has taken it */
 	VALUE stream; /* has taken this reply over: what is left to do is done through its own */
 	u64 token; /* see finished.h */
@@ -103,6 +106,13 @@ int reply_hijack(struct reply *r, struct hijack *h, bool with_head) __must_check
 
 /* The same for a body that is a file; @fd goes along. */
 void reply_send_file(struct reply *r, int fd, u64 len);
+
+/*
+ * The same for a file that the I/O thread is to find; @stamp: for NAMED_FILE. 0 or
+ * -ENOMEM.
+ */
+int reply_send_named(struct reply *r, enum named_kind kind, struct view path,
+		     const struct stamp *stamp) __must_check;
 
 /* The last answer, for a body that will never be complete. */
 void reply_abort(struct reply *r);

@@ -4,8 +4,6 @@
 
 module Hyperion
   class Request
-    attr_reader :method, :path, :query_string, :http_version, :peer_address
-
     # One whose headers and body are looked up in @env when somebody asks.
     def self.of(env)
       allocate.tap { |request| request.send(:take, env) }
@@ -22,9 +20,15 @@ module Hyperion
       @peer_address = peer_address
     end
 
+    def method = @method || apart(:@method)
+    def path = @path || apart(:@path)
+    def query_string = @query_string || apart(:@query_string)
+    def peer_address = @peer_address || apart(:@peer_address)
+    def http_version = @http_version || "HTTP/1.1"
+
     # All of them, names in lower case.
     def headers
-      @headers ||= @env.filter_map { |key, value| (name = header_name(key)) && [name, value] }.to_h.freeze
+      @headers ||= (@env ? headers_of_env : headers_of_fields).freeze
     end
 
     def header(name)
@@ -33,7 +37,7 @@ module Hyperion
 
     # The whole body as one String. It stays readable for the app.
     def body
-      @body ||= read(@env["rack.input"])
+      @body ||= @env ? read(@env["rack.input"]) : ""
     end
 
     def inspect
@@ -49,6 +53,29 @@ module Hyperion
       @query_string = env["QUERY_STRING"].dup.freeze
       @http_version = env["SERVER_PROTOCOL"]
       @peer_address = env["REMOTE_ADDR"]
+    end
+
+    # The head as C has written it down (direct.c): a line for each word.
+    def apart(name)
+      if (head = @head)
+        @method, @path, @query_string, peer, *@fields = head.split("\n", -1).each(&:freeze)
+        @peer_address = peer.empty? ? "127.0.0.1" : peer
+        @head = nil
+      end
+      instance_variable_get(name)
+    end
+
+    def headers_of_env
+      @env.filter_map { |key, value| (name = header_name(key)) && [name, value] }.to_h
+    end
+
+    def headers_of_fields
+      apart(:@fields).each_slice(2).with_object({}) do |(name, value), all|
+        next unless value
+
+        name = name.downcase
+        all[name] = all.key?(name) ? "#{all[name]}#{name == "cookie" ? "; " : ", "}#{value}".freeze : value
+      end
     end
 
     def header_name(key)

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "ruby_glue/body.h"
+#include "ruby_glue/direct.h"
 #include "ruby_glue/env.h"
 #include "ruby_glue/env_key.h"
 #include "ruby_glue/route.h"
@@ -30,6 +31,7 @@ struct run {
 	struct reply reply; /* until a stream has taken it over */
 	VALUE env, answer, body;
 	VALUE file; /* rack.input that we have opened */
+	VALUE direct; /* the request that a direct handler was given */
 	VALUE request; /* that observers were told of */
 	VALUE error; /* what the app or its body raised first */
 	bool body_closed;
@@ -75,6 +77,7 @@ static VALUE init(VALUE unused)
 	glue_stream_init();
 	glue_hijack_init();
 	glue_route_init();
+	glue_direct_init();
 	respond.request_method = glue_fixed("REQUEST_METHOD");
 	respond.path_info = glue_fixed("PATH_INFO");
 	respond.id_call = rb_intern("call");
@@ -108,6 +111,13 @@ static void log_failure(struct run *run, VALUE error, const char *what)
 	count(&respond.stats.errors);
 	if (!run->reply.done && !run->reply.stream) {
 		glue_log_failure(error, what, job->method_name, job->path);
+		return;
+	}
+	if (!NIL_P(run->direct)) {
+		glue_direct_line(run->direct, &method, &path);
+		glue_log_failure(error, what, text_of(method), text_of(path));
+		RB_GC_GUARD(method);
+		RB_GC_GUARD(path);
 		return;
 	}
 	method = NIL_P(run->env) ? Qnil : rb_hash_lookup(run->env, respond.request_method);
@@ -260,15 +270,36 @@ static void take_ignored(struct run *run)
 	run->body_closed = !glue_body_closable(run->body);
 }
 
+static void call_app(struct run *run)
+{
+	run->env = run->reply.env = glue_env_new(run->reply.job, &run->file);
+	if (unlikely(glue_runtime_watched))
+		run->request = glue_request_started(run->env);
+	run->answer = rb_funcallv(respond.app, respond.id_call, 1, &run->env);
+}
+
+/* Without env, and without what is around the app. */
+static void call_direct(struct run *run)
+{
+	const struct job *job = run->reply.job;
+
+	run->direct = glue_direct_request(job);
+	if (unlikely(glue_runtime_watched)) {
+		run->request = run->direct;
+		glue_direct_started(run->request);
+	}
+	run->answer = rb_funcallv(glue_direct_handler(job->direct), respond.id_call, 1, &run->direct);
+}
+
 static VALUE pass(VALUE arg)
 {
 	struct run *run = (struct run *)arg;
 	struct reply *r = &run->reply;
 
-	run->env = r->env = glue_env_new(r->job, &run->file);
-	if (unlikely(glue_runtime_watched))
-		run->request = glue_request_started(run->env);
-	run->answer = rb_funcallv(respond.app, respond.id_call, 1, &run->env);
+	if (unlikely(r->job->direct))
+		call_direct(run);
+	else
+		call_app(run);
 	check_forked(run);
 	if (run->forked)
 		return Qnil;
@@ -369,6 +400,7 @@ enum respond_end glue_respond(struct app *app, struct job *job, u64 *end_ns)
 		.env = Qnil,
 		.answer = Qnil,
 		.body = Qnil,
+		.direct = Qnil,
 		.request = Qnil,
 		.error = Qnil,
 		.body_closed = true,

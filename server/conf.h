@@ -10,11 +10,13 @@
 #include "server/base.h"
 #include "server/http.h"
 #include "server/listen.h"
+#include "server/named.h"
 
 #define MAX_BINDS 16u
 #define MAX_WORKERS 256u
 #define MAX_CONSTANTS 64u
 #define MAX_TREES 32u
+#define MAX_PRELOADS 32u
 #define CONF_TEXT_LEN 256u
 #define CONF_FORMAT_LEN 1024u
 #define MAX_IN_FLIGHT_AUTO UINT32_MAX /* while settings are read: follows the threads */
@@ -33,6 +35,12 @@ struct conf_tree {
 	char prefix[CONF_TEXT_LEN];
 	char dir[CONF_TEXT_LEN];
 	bool immutable; /* its files never change */
+	bool internal; /* only the app may name them */
+};
+
+struct conf_preload {
+	char dir[CONF_TEXT_LEN];
+	bool immutable;
 };
 
 struct conf {
@@ -67,6 +75,11 @@ struct conf {
 	struct conf_tree trees[MAX_TREES];
 	u32 nr_trees;
 	u32 static_recheck_ms; /* how long a file is believed to be as it was */
+	struct conf_preload preloads[MAX_PRELOADS];
+	u32 nr_preloads;
+	bool no_preload_static; /* not even what was found to be worth it */
+	char sendfile_roots[MAX_SENDFILE_ROOTS][CONF_TEXT_LEN]; /* what X-Sendfile may name */
+	u32 nr_sendfile_roots;
 };
 
 /* The CPUs that we may use: affinity, and the share that a cgroup grants. */

@@ -42,6 +42,7 @@ void froot_put(struct froot *root)
 	if (--root->refs)
 		return;
 	close(root->fd);
+	free(root->lines);
 	free(root);
 }
 
@@ -173,6 +174,11 @@ static int find_index(struct fnode *n, struct view path)
 	return 0;
 }
 
+static int open_name(const struct froot *root, const char *name)
+{
+	return root->anywhere ? fpath_open_any(root->fd, name) : fpath_open(root->fd, name);
+}
+
 /* Files for each coding of @path; how many, or -errno. They end in @fds, -1 = none. */
 static int open_codings(const struct froot *root, struct view path, int fds[NR_CODINGS])
 {
@@ -181,7 +187,7 @@ static int open_codings(const struct froot *root, struct view path, int fds[NR_C
 
 	for (int c = 0; c < NR_CODINGS; c++) {
 		name_of(path, (enum coding)c, name);
-		fds[c] = fpath_open(root->fd, name);
+		fds[c] = c == CODING_IDENTITY || !root->plain ? open_name(root, name) : -1;
 		if (c == CODING_IDENTITY && fds[c] < 0)
 			return fds[c];
 		if (c == CODING_IDENTITY && is_folder(fds[c])) {
@@ -216,6 +222,7 @@ static int load_entries(struct fnode *n, struct view path, int fds[NR_CODINGS], 
 		struct fentry_params params = {
 			.fd = fds[c],
 			.type = mime->type,
+			.lines = n->root->lines,
 			.coding = (enum coding)c,
 			.vary = vary || n->packs,
 			.immutable = n->immutable,
@@ -242,6 +249,8 @@ static int load(struct fnode *n, struct view path, u32 packs)
 	int fds[NR_CODINGS] = { -1, -1, -1, -1 };
 	int nr = open_codings(n->root, path, fds);
 
+	if (nr == -EISDIR && n->root->plain)
+		return -ENOENT;
 	if (nr == -EISDIR)
 		return path.len && path.p[path.len - 1] == '/' ? -ENOENT : find_index(n, path);
 	return nr < 0 ? nr : load_entries(n, path, fds, packs);
@@ -277,7 +286,7 @@ static int new_node(const struct fcache *c, struct froot *root, struct view path
 	struct fnode *n;
 	int err;
 
-	if (path.len >= FPATH_MAX || !fpath_allowed(path))
+	if (path.len >= FPATH_MAX || (!root->plain && !fpath_allowed(path)))
 		return -ENOENT;
 	n = mem_zalloc(sizeof(*n) + path.len + 1);
 	if (!n)
@@ -291,7 +300,7 @@ static int new_node(const struct fcache *c, struct froot *root, struct view path
 	n->cost = sizeof(*n) + path.len + 1;
 	n->path_len = path.len;
 	memcpy(n->path, path.p, path.len);
-	err = load(n, path, c->packs);
+	err = load(n, path, root->plain ? 0 : c->packs);
 	if (err) {
 		free_node(n);
 		return err;
@@ -348,7 +357,7 @@ static enum look look_again(const struct fnode *n, u64 second)
 
 	if (n->redirect)
 		return LOOK_CHANGED; /* cheap to find again */
-	for (int c = 0; c < NR_CODINGS && look != LOOK_CHANGED; c++)
+	for (int c = 0; c < (n->root->plain ? 1 : NR_CODINGS) && look != LOOK_CHANGED; c++)
 		look = max(look, look_at(n, n->entries[c], (enum coding)c, second));
 	return look;
 }
@@ -451,7 +460,12 @@ void fcache_want(struct fcache *c, struct fnode *n, enum coding coding)
 void fcache_add_packed(struct fcache *c, struct fnode *n, enum coding coding, const char *p,
 		       size_t len)
 {
-	struct fentry_params params = { .coding = coding, .vary = true, .immutable = n->immutable };
+	struct fentry_params params = {
+		.lines = n->root->lines,
+		.coding = coding,
+		.vary = true,
+		.immutable = n->immutable,
+	};
 	char name[NAME_MAX_LEN];
 	struct fentry *e;
 
@@ -471,4 +485,30 @@ void fcache_add_packed(struct fcache *c, struct fnode *n, enum coding coding, co
 		fcache_forget(c, list_first(&c->lru, struct fnode, lru));
 		c->stats.evicted++;
 	}
+}
+
+int fcache_find_version(struct fcache *c, struct froot *root, struct view path,
+			const struct stamp *stamp, struct fcache_now now, struct fnode **out)
+{
+	u32 hash = hash_of(root, path);
+	struct fnode *n = lookup(c, root, path, hash);
+
+	if (likely(n && !n->young && n->entries[0] && stamp_eq(&n->entries[0]->stamp, stamp))) {
+		c->stats.hits++;
+		touch(c, n, now.ns);
+		*out = n;
+		return 0;
+	}
+	if (n)
+		fcache_forget(c, n);
+	return find_anew(c, root, path, hash, now, out);
+}
+
+void fcache_mark(struct fcache *c, struct fnode *n, bool immutable, u64 now_ns)
+{
+	n->immutable = immutable;
+	if (immutable)
+		look_later(c, n, now_ns);
+	else
+		n->look_ns = now_ns;
 }

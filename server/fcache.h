@@ -34,7 +34,10 @@ struct fcache_limits {
 struct froot {
 	u32 refs;
 	int fd;
+	char *lines; /* for the head of each file, owned; NULL = none */
 	bool immutable; /* its files never change */
+	bool plain; /* paths are the app's: any name, as it is, without siblings in other codings */
+	bool anywhere; /* symbolic links may lead out */
 };
 
 /* 0, or -errno of opening @dir. */
@@ -107,6 +110,17 @@ struct fcache_now {
  */
 int fcache_find(struct fcache *c, struct froot *root, struct view path, struct fcache_now now,
 		struct fnode **out) __must_check;
+
+/*
+ * The same for a plain root, when somebody has just seen that the file is at
+ * @stamp: another version is not believed, whatever its age.
+ */
+int fcache_find_version(struct fcache *c, struct froot *root, struct view path,
+			const struct stamp *stamp, struct fcache_now now,
+			struct fnode **out) __must_check;
+
+/* It is not looked at again, or it is, from the next time on. */
+void fcache_mark(struct fcache *c, struct fnode *node, bool immutable, u64 now_ns);
 
 /* Is it there already? NULL: no. Nothing is looked at on the disk. */
 struct fnode *fcache_peek(const struct fcache *c, const struct froot *root, struct view path);

@@ -115,6 +115,8 @@ static void put_head(struct fentry *e, const struct fentry_params *params, const
 	if (params->immutable)
 		n += snprintf(p + n, HEAD_MAX - (size_t)n,
 			      "cache-control: public, max-age=31536000, immutable\r\n");
+	if (params->lines)
+		n += snprintf(p + n, HEAD_MAX - (size_t)n, "%s", params->lines);
 	e->head_len = (u32)n;
 	e->etag = (struct view){ e->bytes + etag_off, strlen(etag) };
 }

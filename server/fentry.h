@@ -14,6 +14,7 @@
 #include "server/outq.h"
 #include "server/stamp.h"
 
+#define FENTRY_LINES_MAX 400u
 #define FENTRY_SMALL (64 * KIB) /* a file up to this is kept in memory */
 
 struct fentry {
@@ -37,6 +38,7 @@ struct fentry {
 struct fentry_params {
 	int fd; /* taken over, also on errors */
 	const char *type;
+	const char *lines; /* with their CRLF, at most FENTRY_LINES_MAX bytes; NULL = none */
 	enum coding coding;
 	bool vary; /* there are other codings of it */
 	bool immutable;

@@ -148,7 +148,7 @@ static bool is_servable(mode_t mode)
 	return S_ISREG(mode) || S_ISDIR(mode);
 }
 
-int fpath_open(int root, const char *path)
+static int open_servable(int root, const char *path, int (*open_at)(int root, const char *path))
 {
 	struct stat st;
 	int fd;
@@ -156,7 +156,7 @@ int fpath_open(int root, const char *path)
 	/* Before opening it: to open a device can have effects. */
 	if (fstatat(root, path, &st, 0) == 0 && !is_servable(st.st_mode))
 		return -ENOENT;
-	fd = open_beneath(root, path);
+	fd = open_at(root, path);
 	if (fd >= 0) {
 		if (fstat(fd, &st) == 0 && is_servable(st.st_mode))
 			return fd;
@@ -172,4 +172,21 @@ int fpath_open(int root, const char *path)
 	default:
 		return -ENOENT;
 	}
+}
+
+int fpath_open(int root, const char *path)
+{
+	return open_servable(root, path, open_beneath);
+}
+
+static int open_any(int root, const char *path)
+{
+	int fd = openat(root, path, OPEN_FLAGS);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int fpath_open_any(int root, const char *path)
+{
+	return open_servable(root, path, open_any);
 }

@@ -37,6 +37,9 @@ int fpath_open_root(const char *dir) __must_check;
  */
 int fpath_open(int root, const char *path) __must_check;
 
+/* The same for names that are trusted: symbolic links may lead anywhere. */
+int fpath_open_any(int root, const char *path) __must_check;
+
 /* For tests: as if the kernel had no openat2(); then symbolic links are not followed. */
 int fpath_open_portable(int root, const char *path) __must_check;
 

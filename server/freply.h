@@ -18,6 +18,8 @@ struct freply {
 	struct fentry *entry; /* 200, 206, 304, 416: held */
 	const struct range *ranges; /* 206: in the request's arena */
 	struct view location; /* 301: in the request's arena */
+	struct view lines; /* of the app's head; they go before the file's own */
+	bool has_date; /* among those lines */
 };
 
 void freply_drop(struct freply *r);
@@ -30,6 +32,9 @@ static inline bool freply_has_own(const struct freply *r)
 
 /* Will the kernel send its body from a file? Else it has none, or from memory. */
 bool freply_from_file(const struct freply *r, bool head_only);
+
+/* The bytes of a file's body. 0 or -ENOMEM. */
+int freply_put_bytes(struct fentry *e, u64 off, u64 len, struct outq *q) __must_check;
 
 /* Queues the answer. 0 or -ENOMEM, then a part may be queued. */
 int freply_put(struct freply *r, const struct date *date, struct outq *q, bool head_only,

@@ -144,12 +144,33 @@ int ftree_decide(const struct ftree *t, const struct msg *m, struct view path, s
 				  (struct fcache_now){ now_ns, date->second }, &node);
 	if (err == -ENOMEM)
 		return err;
+	/* What a folder's address means is the app's to say, if it is asked at all. */
+	if (!err && node->redirect && t->fallthrough)
+		err = -ENOENT;
 	if (err) {
 		out->status = err == -ENOENT && t->fallthrough ? 0 : status_of(err);
 		return 0;
 	}
 	if (node->redirect)
 		return redirect(path, m, arena, out);
+	fields_read(&fields, m);
+	return decide_file(t->cache, node, m, &fields, date->second, arena, out);
+}
+
+int ftree_decide_file(const struct ftree *t, const struct msg *m, struct view below, u64 now_ns,
+		      const struct date *date, struct arena *arena, struct freply *out)
+{
+	struct fields fields;
+	struct fnode *node;
+	int err = fcache_find(t->cache, t->root, below, (struct fcache_now){ now_ns, date->second },
+			      &node);
+
+	if (err == -ENOMEM)
+		return err;
+	if (err || node->redirect) {
+		out->status = err ? status_of(err) : 404;
+		return 0;
+	}
 	fields_read(&fields, m);
 	return decide_file(t->cache, node, m, &fields, date->second, arena, out);
 }

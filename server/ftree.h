@@ -18,6 +18,7 @@ struct ftree {
 	struct fcache *cache;
 	struct froot *root;
 	bool fallthrough; /* what is not a file here is the app's */
+	bool internal; /* only the app may name its files */
 };
 
 /* The tree takes over a reference to the root, also when memory is out: NULL. */
@@ -32,5 +33,9 @@ void ftree_free(struct ftree *t);
 int ftree_decide(const struct ftree *t, const struct msg *m, struct view path, struct view below,
 		 u64 now_ns, const struct date *date, struct arena *arena,
 		 struct freply *out) __must_check;
+
+/* The same for a path that is decoded already: of a file below the tree's root. */
+int ftree_decide_file(const struct ftree *t, const struct msg *m, struct view below, u64 now_ns,
+		      const struct date *date, struct arena *arena, struct freply *out) __must_check;
 
 #endif

@@ -580,11 +580,15 @@ static void take_answer(struct link *l, struct req *r, struct answer *a)
 	close_if_draining(l, r);
 	if (flags & (ANSWER_ABORT | ANSWER_DROPPED))
 		answer_drop(a);
+	else if (unlikely(flags & ANSWER_NAMED))
+		err = h1_put_named(r, a, &l->http->date, q);
 	else
 		err = h1_put_answer(r, a, &l->http->date, q);
 	if (r->last)
 		h1_of(l)->phase = H1_DONE;
-	if (err)
+	if (unlikely(err == -ENOENT))
+		answer_plain(l, r, r->file.status, NULL);
+	else if (err)
 		h1_give_up(l);
 	else if (flags & (ANSWER_ABORT | ANSWER_DROPPED))
 		abort_answer(l, r);

@@ -8,6 +8,7 @@
 #include "server/fail.h"
 #include "server/handler.h"
 #include "server/http.h"
+#include "server/named.h"
 
 struct file_hold {
 	struct hold hold;
@@ -279,5 +280,50 @@ int h1_put_answer(struct req *r, struct answer *a, const struct date *date, stru
 	err = put_body(r, a, q);
 	if (!err && flags & ANSWER_END && r->chunked_out)
 		err = outq_copy(q, "0\r\n\r\n", 5);
+	return err;
+}
+
+/* The head is the app's, but for the length. */
+static int put_named_file(struct req *r, const struct named *n, struct answer *a,
+			  const struct date *date, struct outq *q)
+{
+	const struct fentry *e;
+	int err = named_find(r, n);
+
+	if (err) {
+		r->file.status = err == -ENOENT || err == -EIO ? 500 : 503;
+		return err == -ENOMEM ? err : -ENOENT;
+	}
+	e = r->file.entry;
+	a->content_length = (s64)e->body_len;
+	err = put_head(r, a, date, q, false);
+	if (err || !e->body_len || has_no_body(r))
+		return err;
+	return freply_put_bytes(r->file.entry, 0, e->body_len, q);
+}
+
+static int put_decided(struct req *r, const struct named *n, const struct answer *a,
+		       const struct date *date, struct outq *q)
+{
+	int err = named_decide(r, n, a->status);
+
+	if (err || !freply_has_own(&r->file))
+		return err ? err : -ENOENT;
+	r->status = r->file.status;
+	r->last |= a->close;
+	r->head_sent = true;
+	r->file.lines = a->head;
+	r->file.has_date = a->has_date;
+	return freply_put(&r->file, date, q, r->method == METHOD_HEAD, req_persist(r));
+}
+
+int h1_put_named(struct req *r, struct answer *a, const struct date *date, struct outq *q)
+{
+	const struct named *n = (const struct named *)a->data.p;
+	int err = n->kind == NAMED_FILE ? put_named_file(r, n, a, date, q)
+					: put_decided(r, n, a, date, q);
+
+	r->file.lines = VIEW(""); /* they go with the answer */
+	answer_drop(a);
 	return err;
 }

@@ -25,9 +25,14 @@ static int ask_tree(struct req *r, const struct msg *m, struct view path)
 	const struct route *route = r->route;
 	struct view below = { path.p + route->path.len, path.len - route->path.len };
 	struct http *http = r->http;
-	int err = ftree_decide(route->handler->tree, m, path, below, http->now_ns, &http->date,
-			       &r->arena, &r->file);
+	int err;
 
+	if (route->handler->tree->internal) {
+		r->file.status = 404;
+		return 0;
+	}
+	err = ftree_decide(route->handler->tree, m, path, below, http->now_ns, &http->date,
+			   &r->arena, &r->file);
 	if (r->file.status == 405)
 		r->allow |= 1u << METHOD_GET | 1u << METHOD_HEAD;
 	if (!err && !r->file.status)
@@ -45,12 +50,27 @@ static bool at_admin_port(struct link *l)
 	return link_peer(l)->server_port == l->http->admin_port;
 }
 
+/* No constant. @direct: the handler of the app that is to be called. */
+static int ask_handler(struct req *r, const struct msg *m, struct view path, u32 *direct)
+{
+	const struct handler *h = r->route->handler;
+
+	if (h->kind == HANDLER_TREE)
+		return ask_tree(r, m, path);
+	if (h->kind == HANDLER_PAGE)
+		return 0;
+	*direct = h->direct;
+	req_clear_route(r);
+	return 0;
+}
+
 /* A head of correct syntax. */
 static void take_head(struct link *l, struct req *r, const struct msg *m, struct view head)
 {
 	struct http *http = l->http;
 	const char *why = NULL;
 	struct framing f;
+	u32 direct = 0;
 	int status, err = 0;
 	bool for_app;
 
@@ -79,13 +99,15 @@ static void take_head(struct link *l, struct req *r, const struct msg *m, struct
 		req_clear_route(r);
 		for_app = false;
 	}
-	if (r->route && r->route->handler->kind == HANDLER_TREE)
-		err = ask_tree(r, m, f.target.path);
+	if (r->route && r->route->handler->kind != HANDLER_CONSTANT)
+		err = ask_handler(r, m, f.target.path, &direct);
 	for_app = for_app && !r->route;
-	if (!err && (for_app || is_page(r->route)))
+	if (!err && (for_app || is_page(r->route))) {
 		err = req_make_job(r, m, head, &f.target);
-	else if (!err && http->keep)
+		r->job.direct = direct;
+	} else if (!err && http->keep) {
 		err = req_keep(r, m);
+	}
 	if (err) {
 		h1_give_up(l);
 		return;

@@ -67,6 +67,15 @@ struct handler *handler_tree(struct ftree *tree)
 	return h;
 }
 
+struct handler *handler_direct(u32 number)
+{
+	struct handler *h = mem_zalloc(sizeof(*h));
+
+	if (h)
+		*h = (struct handler){ .kind = HANDLER_DIRECT, .refs = 1, .direct = number };
+	return h;
+}
+
 void handler_put(struct handler *h)
 {
 	if (!h || --h->refs)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What answers a route: a constant (a prebuilt response whose Date is kept
- * true) or a file tree. Counted, as tables that follow each other share it. A
- * handler belongs to one worker (it is patched in place).
+ * true), a file tree, or code of the app that the route calls by its number.
+ * Counted, as tables that follow each other share it. A handler belongs to one
+ * worker (it is patched in place).
  */
 #ifndef HYPERION_SERVER_HANDLER_H
 #define HYPERION_SERVER_HANDLER_H
@@ -17,6 +18,7 @@ enum handler_kind {
 	HANDLER_CONSTANT,
 	HANDLER_TREE,
 	HANDLER_PAGE, /* http->page answers */
+	HANDLER_DIRECT,
 };
 
 /* How the connection goes on after an answer; one header line or none. */
@@ -29,6 +31,7 @@ struct handler {
 	enum handler_kind kind;
 	u32 refs;
 	struct ftree *tree; /* HANDLER_TREE, and nothing below */
+	u32 direct; /* HANDLER_DIRECT, and nothing below: the app's number for it, not 0 */
 	u16 status;
 	u32 head_len; /* up to and including the CRLF of the last header line */
 	u32 date_off; /* of the 29 bytes of the Date value */
@@ -50,6 +53,8 @@ struct handler *handler_page(u32 page) __must_check;
 
 /* Takes the tree over, also when memory is out, which @tree NULL says too. */
 struct handler *handler_tree(struct ftree *tree) __must_check;
+
+struct handler *handler_direct(u32 number) __must_check;
 
 static inline struct handler *handler_get(struct handler *h)
 {

@@ -40,6 +40,7 @@ enum answer_flag {
 	ANSWER_DROPPED = 1 << 5, /* the job was cancelled before it was claimed */
 	ANSWER_INFORM = 1 << 6, /* status, head: an interim answer (1xx) before the HEAD */
 	ANSWER_HIJACK = 1 << 7, /* hijack: the connection itself is wanted */
+	ANSWER_NAMED = 1 << 8, /* data: a struct named, the body; with HEAD and END */
 };
 
 /* The application is done with the job and everything in it. */
@@ -147,6 +148,7 @@ struct job {
 	char *room; /* for the first answer's bytes: lives as long as the job */
 	u32 room_len;
 	struct answer first; /* for the application's first answer, so that it allocates nothing */
+	u32 direct; /* the handler of the app that its route calls; 0 = the app itself */
 	u64 token; /* set by the application before its last answer: wants a JOB_SENT; 0 = does not */
 	bool sent; /* JOB_SENT: every byte of the answer has left */
 	u8 route_len; /* 0 = named after its path */

@@ -14,6 +14,7 @@
 #include "server/child.h"
 #include "server/conf.h"
 #include "server/control.h"
+#include "server/front_conf.h"
 #include "server/log.h"
 #include "server/spawn.h"
 #include "server/title.h"
@@ -26,6 +27,7 @@ struct mold {
 	int log_fd; /* of the access log */
 	struct conf *conf;
 	struct conf_settings settings;
+	struct front *front;
 	const struct control *order; /* being carried out, with descriptors of a worker's; or NULL */
 	bool forked; /* at least once */
 };
@@ -163,6 +165,15 @@ static int take_listeners(struct conf *conf, const struct control *c)
 	return 0;
 }
 
+/* The app, and what it has to have in memory before the first request. */
+static int load_app(struct mold *m, const struct glue_app *app)
+{
+	if (glue_load_app(app))
+		return -1;
+	front_preload_configured(m->front, m->conf);
+	return glue_serve_assets(!m->conf->no_preload_static && !m->conf->nr_preloads);
+}
+
 static int worker_life(struct mold *m, const struct control *c)
 {
 	static const struct app_ops inline_ops = { .run = glue_run_jobs };
@@ -177,6 +188,7 @@ static int worker_life(struct mold *m, const struct control *c)
 			.log_fd = m->log_fd,
 			.stats_fds = nr_stats_fds(c) ? c->fds + c->nr_fds - NR_STATS_MAPS : NULL,
 			.has_app = true,
+			.front = m->front,
 			.started = io_started,
 			.stopped = io_stopped,
 			.app_ops = &inline_ops,
@@ -196,8 +208,10 @@ static int worker_life(struct mold *m, const struct control *c)
 		spawn_pin(rw.params.id);
 	take_token(m->conf, c);
 	if (take_listeners(m->conf, c) || rw.started_fd < 0 || rw.stopped_fd < 0 ||
-	    (!m->conf->preload && glue_load_app(&app)) || glue_worker_boot(rw.params.id))
+	    (!m->conf->preload && load_app(m, &app)) || glue_worker_boot(rw.params.id))
 		return glue_end(1);
+	/* From here on the app's threads are not alone with it. */
+	front_share(m->front);
 	status = m->conf->nr_threads ? serve_threaded(&rw) : serve_inline(&rw);
 	if (glue_worker_shutdown(rw.params.id))
 		status = 1;
@@ -319,7 +333,7 @@ static int take_orders(struct mold *m)
 
 		switch (c.word) {
 		case CONTROL_LOAD:
-			if (m->conf->preload && glue_load_app(&app))
+			if (m->conf->preload && load_app(m, &app))
 				return refuse(m, 1);
 			say_loaded(m);
 			title_set("mold");
@@ -343,7 +357,13 @@ static int take_orders(struct mold *m)
 int mold_run(int control_fd, int argc, char **argv)
 {
 	static struct conf conf; /* outlives all: workers are forked below this frame */
-	struct mold m = { .control_fd = control_fd, .log_fd = STDOUT_FILENO, .conf = &conf };
+	static struct front front;
+	struct mold m = {
+		.control_fd = control_fd,
+		.log_fd = STDOUT_FILENO,
+		.conf = &conf,
+		.front = &front,
+	};
 	int action;
 
 	unsetenv(MOLD_ENV);
@@ -357,11 +377,16 @@ int mold_run(int control_fd, int argc, char **argv)
 	}
 	spawn_release_signals();
 	glue_set_fork_cleanup(forked_from_mold, &m);
+	if (front_init(&front))
+		return refuse(&m, 1);
+	glue_set_front(&front);
 	if (conf.config[0] && glue_read_config(conf.config, take_setting, &m))
 		return refuse(&m, 2);
 	action = conf_read(&conf, &m.settings, argc, argv);
 	if (action < 0)
 		return refuse(&m, 2);
+	if (front_configure(&front, &conf))
+		return refuse(&m, 1);
 	/* To check the app is to load it, and there will be no worker to do so. */
 	conf.preload |= action == CONF_CHECK;
 	send_settings(&m);

@@ -221,7 +221,7 @@ static struct conf_tree *tree_for(struct conf *conf, struct view prefix)
 	return conf->nr_trees == MAX_TREES ? NULL : &conf->trees[conf->nr_trees++];
 }
 
-static int add_tree(struct conf *conf, const char *value, bool immutable, const char **why)
+static int add_tree(struct conf *conf, const char *value, struct conf_tree what, const char **why)
 {
 	const char *eq = strchr(value, '=');
 	struct conf_tree *tree;
@@ -242,18 +242,65 @@ static int add_tree(struct conf *conf, const char *value, bool immutable, const 
 	memcpy(tree->prefix, value, len);
 	tree->prefix[len] = '\0';
 	memcpy(tree->dir, eq + 1, strlen(eq + 1) + 1);
-	tree->immutable = immutable;
+	tree->immutable = what.immutable;
+	tree->internal = what.internal;
 	return 0;
 }
 
 static int set_static(struct conf *conf, const char *value, const char **why)
 {
-	return add_tree(conf, value, false, why);
+	return add_tree(conf, value, (struct conf_tree){ .immutable = false }, why);
 }
 
 static int set_static_immutable(struct conf *conf, const char *value, const char **why)
 {
-	return add_tree(conf, value, true, why);
+	return add_tree(conf, value, (struct conf_tree){ .immutable = true }, why);
+}
+
+static int set_static_internal(struct conf *conf, const char *value, const char **why)
+{
+	return add_tree(conf, value, (struct conf_tree){ .internal = true }, why);
+}
+
+static int add_preload(struct conf *conf, const char *value, bool immutable, const char **why)
+{
+	struct conf_preload *p = &conf->preloads[conf->nr_preloads];
+
+	*why = "a folder, at most 32 of them, their names not longer than 255 bytes";
+	if (conf->nr_preloads == MAX_PRELOADS || set_text(p->dir, sizeof(p->dir), value, why))
+		return -EINVAL;
+	p->immutable = immutable;
+	conf->nr_preloads++;
+	return 0;
+}
+
+static int set_preload_static(struct conf *conf, const char *value, const char **why)
+{
+	return add_preload(conf, value, true, why);
+}
+
+static int set_preload_static_mutable(struct conf *conf, const char *value, const char **why)
+{
+	return add_preload(conf, value, false, why);
+}
+
+static int set_no_preload_static(struct conf *conf, const char *value, const char **why)
+{
+	return set_bool(&conf->no_preload_static, value, why);
+}
+
+static int set_sendfile_root(struct conf *conf, const char *value, const char **why)
+{
+	char *root = conf->sendfile_roots[conf->nr_sendfile_roots];
+	struct stat st;
+
+	*why = "the absolute path of a folder that exists, at most 8 of them";
+	if (conf->nr_sendfile_roots == MAX_SENDFILE_ROOTS || value[0] != '/' ||
+	    strlen(value) >= CONF_TEXT_LEN || stat(value, &st) || !S_ISDIR(st.st_mode))
+		return -EINVAL;
+	memcpy(root, value, strlen(value) + 1);
+	conf->nr_sendfile_roots++;
+	return 0;
 }
 
 static int set_static_recheck(struct conf *conf, const char *value, const char **why)
@@ -467,6 +514,19 @@ const struct option_desc options[] = {
 	  set_static },
 	{ "static-immutable", 0, "PREFIX=DIR", NULL,
 	  "... that never change: clients may keep them for a year", set_static_immutable },
+	{ "static-internal", 0, "PREFIX=DIR", NULL,
+	  "... that only the app may name, by the header X-Accel-Redirect: PREFIX/...",
+	  set_static_internal },
+	{ "sendfile-root", 0, "DIR", NULL,
+	  "the app may name files below it by the header X-Sendfile: PATH (repeatable)",
+	  set_sendfile_root },
+	{ "preload-static", 0, "DIR",
+	  NULL, "read the files of DIR before serving, and do not look at them again (repeatable; a Rails app's assets)",
+	  set_preload_static },
+	{ "preload-static-mutable", 0, "DIR", NULL, "... but look at them again",
+	  set_preload_static_mutable },
+	{ "no-preload-static", 0, NULL, NULL,
+	  "read none before serving, a Rails app's assets included", set_no_preload_static },
 	{ "static-recheck", 0, "S", NULL, "seconds until a file is looked at again (5)",
 	  set_static_recheck },
 	{ "io-uring", 0, "MODE", "HYPERION_IO_URING",

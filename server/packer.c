@@ -199,7 +199,7 @@ void packer_init(struct packer *p, struct fcache *cache, void (*wake)(void *arg)
 	list_init(&p->done);
 	cache->packer = p;
 	cache->want = want;
-	cache->packs = 1u << CODING_GZIP | 1u << CODING_BR;
+	cache->packs = PACKER_CODINGS;
 }
 
 void packer_fini(struct packer *p)

@@ -13,6 +13,8 @@
 #include "server/fcache.h"
 #include "server/list.h"
 
+#define PACKER_CODINGS (1u << CODING_GZIP | 1u << CODING_BR)
+
 struct packer {
 	struct fcache *cache;
 	void (*wake)(void *arg); /* from the thread: something is done */

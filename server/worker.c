@@ -11,15 +11,13 @@
 #include "server/app.h"
 #include "server/conn.h"
 #include "server/control.h"
-#include "server/fcache.h"
-#include "server/ftree.h"
+#include "server/front_conf.h"
 #include "server/h1.h"
 #include "server/h1_answer.h"
 #include "server/log.h"
 #include "server/log_writer.h"
 #include "server/loop.h"
 #include "server/packer.h"
-#include "server/route.h"
 #include "server/slice.h"
 #include "server/spill.h"
 #include "server/title.h"
@@ -43,8 +41,7 @@ struct worker {
 	const struct conf *conf;
 	enum worker_state state;
 	struct loop *loop;
-	struct route_table *routes;
-	struct fcache files;
+	struct front *front, own_front; /* NULL until it stands */
 	struct packer packer;
 	struct http http;
 	struct wheel wheel;
@@ -178,51 +175,23 @@ static void wake_loop(void *arg)
 	loop_wake(arg);
 }
 
-static int add_constant(struct worker *w, struct view path, struct view body)
+/* Without an app there is no mold that has made it. */
+static int init_front(struct worker *w, struct front *made)
 {
-	struct handler *h = handler_constant(200, VIEW("text/plain"), VIEW(""), body);
-
-	return h ? route_add(w->routes, METHOD_GET, path, h) : -ENOMEM;
-}
-
-static int add_tree(struct worker *w, const struct conf_tree *tree)
-{
-	struct froot *root;
-	int err = froot_new(&root, tree->dir, tree->immutable);
-	struct handler *h;
-
-	if (err) {
-		log_error("worker: static: cannot open %s: %s worker=%u", tree->dir, strerror(-err),
-			  w->id);
-		return err;
-	}
-	h = handler_tree(ftree_new(&w->files, root, false));
-	return h ? route_add_tree(w->routes, view_of(tree->prefix), h) : -ENOMEM;
-}
-
-static int init_routes(struct worker *w)
-{
-	struct fcache_limits limits = FCACHE_LIMITS_DEFAULT;
 	int err;
 
-	limits.recheck_ns = w->conf->static_recheck_ms * NSEC_PER_MSEC;
-	err = fcache_init(&w->files, &limits);
-
-	if (err)
-		return err;
-
-	w->routes = route_table_new();
-	if (!w->routes)
-		return -ENOMEM;
-	err = add_constant(w, VIEW("/-/health"), VIEW("OK\n"));
-	for (u32 i = 0; !err && i < w->conf->nr_constants; i++) {
-		const struct conf_constant *c = &w->conf->constants[i];
-
-		err = add_constant(w, (struct view){ c->path, c->path_len }, view_of(c->body));
+	w->front = made;
+	if (!made) {
+		err = front_init(&w->own_front);
+		if (err)
+			return err;
+		w->front = &w->own_front;
+		err = front_configure(w->front, w->conf);
+		if (err)
+			return err;
+		front_preload_configured(w->front, w->conf);
 	}
-	for (u32 i = 0; !err && i < w->conf->nr_trees; i++)
-		err = add_tree(w, &w->conf->trees[i]);
-	return err ? err : admin_add_routes(w->conf, w->routes);
+	return admin_add_routes(w->conf, w->front->routes);
 }
 
 static enum page_result page(struct http *http, struct req *r, struct answer *answer)
@@ -366,6 +335,8 @@ static void take_returned(struct worker *w)
 static void exchange(struct worker *w)
 {
 	take_returned(w);
+	if (front_has_orders(w->front))
+		front_carry_out(w->front);
 	http_flush_lent(&w->http);
 	conns_flush(&w->conns);
 	for (;;) {
@@ -418,7 +389,7 @@ static int init(struct worker *w, const struct worker_params *params)
 {
 	struct loop_config config = { .kind = params->backend == WORKER_URING ? LOOP_URING
 									      : LOOP_EPOLL };
-	int err = init_routes(w);
+	int err = init_front(w, params->front);
 
 	w->uses_uring = params->backend == WORKER_URING;
 
@@ -427,12 +398,13 @@ static int init(struct worker *w, const struct worker_params *params)
 	err = loop_new(&w->loop, &config);
 	if (err)
 		return err;
-	packer_init(&w->packer, &w->files, wake_loop, w->loop);
-	http_init(&w->http, &w->conf->limits, w->routes);
+	packer_init(&w->packer, &w->front->files, wake_loop, w->loop);
+	http_init(&w->http, &w->conf->limits, w->front->routes);
 	w->http.done = request_done;
+	w->http.named = &w->front->named;
 	update_clock(w);
 	worker_stats_init(&w->stats, params->stats_fds, w->id, w->http.now_ns);
-	stats_claim(&w->stats, w->routes);
+	stats_claim(&w->stats, w->front->routes);
 	if (w->stats.row) {
 		stats_set(w->stats.row->uses_uring, params->backend == WORKER_URING);
 		stats_set(w->stats.row->nr_threads, params->has_app ? w->conf->nr_threads : 0);
@@ -578,8 +550,7 @@ static void fini(struct worker *w)
 	http_fini(&w->http);
 	if (w->logs)
 		log_writer_fini(&w->log);
-	route_table_put(w->routes);
-	fcache_fini(&w->files);
+	front_fini(w->front);
 	stats_fini(&w->stats);
 	if (w->has_app)
 		app_fini(&w->app);
@@ -603,9 +574,11 @@ int worker_run(const struct worker_params *params)
 	}
 	if (w->has_app && params->started)
 		params->started(params->arg, &w->app, loop_fd(w->loop));
+	front_open(w->front, &w->http, wake_loop, w->loop);
 	write_title(w);
 	control_say(params->control_fd, CONTROL_READY, w->id);
 	status = serve(w);
+	front_close(w->front);
 	say_stats(w);
 	if (w->has_app && params->stopped)
 		params->stopped(params->arg);

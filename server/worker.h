@@ -10,6 +10,7 @@
 #include "server/app.h"
 #include "server/base.h"
 #include "server/conf.h"
+#include "server/front.h"
 
 enum worker_backend { WORKER_URING, WORKER_EPOLL };
 
@@ -29,6 +30,7 @@ struct worker_params {
 	 */
 	void (*started)(void *arg, struct app *app, int loop_fd);
 	void (*stopped)(void *arg);
+	struct front *front; /* made in the mold; NULL: by the settings */
 	const struct app_ops *app_ops; /* for threads 0 */
 	void *arg;
 };

@@ -41,8 +41,21 @@ test "trees of files" do
     "static '/', from: '/', immutable: false\nstatic_recheck 2\n")
   assert_refused(/static "\/a": needs a folder, from: DIR/, "static '/a'")
   assert_refused(%r{static "/a=/not/there": PREFIX=DIR}, "static '/a', from: '/not/there'")
-  assert_refused(/static: unknown frm: allowed are from and immutable/, "static '/a', frm: 'b'")
+  assert_refused(/static: unknown frm: allowed are from, immutable and internal/, "static '/a', frm: 'b'")
+  assert_refused(%r{static "/a": immutable or internal, not both}, "static '/a', from: '/', immutable: true, internal: true")
   assert_refused(/static takes one value, not 0/, "static from: 'b'")
+end
+
+test "folders to read before serving, files that the app may name", seconds: 30 do
+  assert_settings(
+    %w[preload-static=/a preload-static=/b preload-static-mutable=/c no-preload-static=true static-internal=/i=/usr
+       sendfile-root=/usr sendfile-root=/usr/lib],
+    "preload_static '/a', immutable: true\npreload_static '/b'\npreload_static '/c', immutable: false\n" \
+    "auto_preload_static_disabled true\nstatic '/i', from: '/usr', internal: true\nsendfile_root ['/usr', '/usr/lib']\n")
+  assert_refused(/preload_static: unknown to: allowed is immutable/, "preload_static '/a', to: 1")
+  assert_refused(/preload_static takes one value, not 0/, "preload_static")
+  assert_refused(%r{sendfile_root "not/absolute": the absolute path of a folder}, "sendfile_root 'not/absolute'")
+  assert_refused(%r{sendfile_root "/not/there": the absolute path of a folder}, "sendfile_root '/not/there'")
 end
 
 test "every setting reaches the server", seconds: 30 do
@@ -168,7 +181,7 @@ test "what is not there yet is said once", seconds: 30 do
     h2 { |h| h.max_frame_size 1 << 20 }
   RUBY
   assert_warned(/async_io is not in this version yet/, "async_io true")
-  assert_warned(/preload_static is not in this version yet/, "preload_static '/a', immutable: true\npreload_static '/b'")
+  assert_warned(/yjit is not in this version yet/, "yjit true\nyjit false")
 end
 
 test "what means nothing here is said once", seconds: 30 do

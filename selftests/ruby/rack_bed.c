@@ -10,10 +10,12 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "ruby_glue/glue.h"
+#include "server/front.h"
 
 #define MAX_ASKED 16
 #define MAX_STALLED 256
@@ -71,7 +73,7 @@ static const struct {
 } flag_names[] = {
 	{ ANSWER_HEAD, "HEAD" },     { ANSWER_DATA, "DATA" },     { ANSWER_FILE, "FILE" },
 	{ ANSWER_END, "END" },       { ANSWER_ABORT, "ABORT" },   { ANSWER_DROPPED, "DROPPED" },
-	{ ANSWER_INFORM, "INFORM" }, { ANSWER_HIJACK, "HIJACK" },
+	{ ANSWER_INFORM, "INFORM" }, { ANSWER_HIJACK, "HIJACK" }, { ANSWER_NAMED, "NAMED" },
 };
 
 static void note_answer(struct asked *q, u32 flags)
@@ -122,6 +124,24 @@ static void take_file(struct asked *q, const struct answer *a)
 	add_body(q, p, a->len);
 	free(p);
 	EXPECT_OK(close(a->fd));
+}
+
+/* What a worker finds in its cache is read here. */
+static void take_named(struct asked *q, const struct answer *a)
+{
+	const struct named *n = (const struct named *)a->data.p;
+	char path[4096];
+	struct answer file = *a;
+	struct stat st;
+
+	EXPECT_LT(n->len, sizeof(path));
+	memcpy(path, n->path, n->len);
+	path[n->len] = '\0';
+	file.fd = open(path, O_RDONLY | O_CLOEXEC);
+	EXPECT_OK(fstat(file.fd, &st));
+	file.off = 0;
+	file.len = (u64)st.st_size;
+	take_file(q, &file);
 }
 
 static void put(struct answer *a)
@@ -181,6 +201,8 @@ static void take_whole(struct answer *a)
 		add_body(q, a->data.p, a->data.len);
 	if (a->flags & ANSWER_FILE)
 		take_file(q, a);
+	if (a->flags & ANSWER_NAMED)
+		take_named(q, a);
 	if (a->flags & ANSWER_LAST) {
 		q->got.nr_last++;
 		q->got.claimed_ns = a->job->claimed_ns;
