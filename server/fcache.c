@@ -442,8 +442,16 @@ int fcache_find(struct fcache *c, struct froot *root, struct view path, struct f
 		return find_anew(c, root, path, hash, now, out);
 	if (unlikely(now.ns >= n->look_ns || (n->nr_files && !are_files_current(n))) &&
 	    !recheck(c, n, now)) {
+		bool immutable = n->immutable;
+		int err;
+
 		fcache_forget(c, n);
-		return find_anew(c, root, path, hash, now, out);
+		err = find_anew(c, root, path, hash, now, out);
+		if (!err && (*out)->immutable != immutable) {
+			(*out)->immutable = immutable;
+			look_later(c, *out, now.ns);
+		}
+		return err;
 	}
 	c->stats.hits++;
 	touch(c, n, now.ns);
@@ -511,4 +519,17 @@ void fcache_mark(struct fcache *c, struct fnode *n, bool immutable, u64 now_ns)
 		look_later(c, n, now_ns);
 	else
 		n->look_ns = now_ns;
+}
+
+void fcache_set_recheck(struct fcache *c, u64 recheck_ns, u64 now_ns)
+{
+	struct list *pos;
+
+	c->limits.recheck_ns = recheck_ns;
+	for (pos = c->lru.next; pos != &c->lru; pos = pos->next) {
+		struct fnode *n = list_entry(pos, struct fnode, lru);
+
+		if (n->young || n->changing_ns || !n->immutable)
+			n->look_ns = min(n->look_ns, now_ns + recheck_ns);
+	}
 }

@@ -122,6 +122,9 @@ int fcache_find_version(struct fcache *c, struct froot *root, struct view path,
 /* It is not looked at again, or it is, from the next time on. */
 void fcache_mark(struct fcache *c, struct fnode *node, bool immutable, u64 now_ns);
 
+/* How long entries are believed, those that are there included. */
+void fcache_set_recheck(struct fcache *c, u64 recheck_ns, u64 now_ns);
+
 /* Is it there already? NULL: no. Nothing is looked at on the disk. */
 struct fnode *fcache_peek(const struct fcache *c, const struct froot *root, struct view path);
 

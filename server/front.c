@@ -312,7 +312,7 @@ static int carry_out(struct front *f, struct order *o)
 		return 0;
 	case ORDER_RECHECK:
 		if (o->number != UINT64_MAX)
-			f->files.limits.recheck_ns = o->number;
+			fcache_set_recheck(&f->files, o->number, now().ns);
 		o->number = f->files.limits.recheck_ns;
 		return 0;
 	}

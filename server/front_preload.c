@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Folders into the cache before anybody asks. */
 #include <fts.h>
+#include <limits.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "server/fail.h"
 #include "server/front.h"
@@ -54,16 +56,39 @@ static int take_file(struct front *f, const FTSENT *e, bool immutable, struct pr
 	return 0; /* hidden, unreadable, or gone meanwhile: it is not served either */
 }
 
+/* As the app would name it: links in it stay as they are. */
+static int make_absolute(const char *dir, char out[PATH_MAX])
+{
+	size_t len = strlen(dir), at = 0;
+
+	if (dir[0] != '/') {
+		if (!getcwd(out, PATH_MAX - 1))
+			return -errno;
+		at = strlen(out);
+		out[at++] = '/';
+	}
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	if (at + len >= PATH_MAX)
+		return -ENAMETOOLONG;
+	memcpy(out + at, dir, len);
+	out[at + len] = '\0';
+	return 0;
+}
+
 int front_preload(struct front *f, const char *dir, bool immutable,
 		  void (*progress)(const char *dir, const struct preload *p), struct preload *out)
 {
-	char *const paths[] = { (char *)(uintptr_t)dir, NULL };
+	char room[PATH_MAX], *const paths[] = { room, NULL };
 	u64 start = now_ns(), said = start;
 	FTSENT *e;
 	int err = 0;
 	FTS *fts;
 
 	*out = (struct preload){ 0 };
+	err = make_absolute(dir, room);
+	if (err)
+		return err;
 	fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_COMFOLLOW, NULL);
 	if (!fts)
 		return -errno;
