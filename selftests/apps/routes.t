@@ -188,6 +188,23 @@ test "what is wrong is named", seconds: 30 do
   assert_equal "1", server.client.write("GET /a HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n1").answer.body
 end
 
+on_threads "a handler's request costs two objects" do |threads|
+  server = serve_routes(threads, before: <<~'RUBY')
+    ANSWER = [200, { "content-type" => "text/plain" }.freeze, ["hello"].freeze].freeze
+    Hyperion::Server.handle(:GET, "/hello", ->(_rq) { ANSWER })
+    Hyperion::Server.handle(:GET, "/allocated", ->(_rq) { [200, {}, [GC.stat(:total_allocated_objects).to_s]] })
+  RUBY
+  client = server.client
+  client.get("/allocated")
+  before = client.get("/allocated").body.to_i
+  100.times do
+    client.write("GET /hello HTTP/1.1\r\nHost: test\r\nX-Y: z\r\n\r\n" * 10)
+    10.times { assert_equal "hello", client.answer.body }
+  end
+  each = (client.get("/allocated").body.to_i - before) / 1000.0
+  assert each < 2.5, "#{each} objects for each of 1000 requests"
+end
+
 on_threads "observers are told of handlers, without an env" do |threads|
   server = serve_routes(threads, before: <<~'RUBY')
     $seen = []

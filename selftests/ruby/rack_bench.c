@@ -2,7 +2,8 @@
 /*
  * What one hello costs between the hand-over and the app, without a socket:
  * env, call, answer; CPU time and Ruby objects per request. For numbers, not
- * a test: rack_bench [headers [connections [requests]]].
+ * a test: rack_bench [headers [connections [requests [direct]]]]; with the last word
+ * it is a handler of Hyperion::Server.handle.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,16 +13,20 @@
 
 #include "ruby_glue/glue.h"
 #include "server/app.h"
+#include "server/front.h"
 
 #define BATCH 64
 
-static const char app_text[] = "run ->(env) {\n"
-			       "  if env['PATH_INFO'] == '/allocated'\n"
-			       "    [200, {}, [GC.stat(:total_allocated_objects).to_s]]\n"
-			       "  else\n"
-			       "    [200, { 'content-type' => 'text/plain' }, ['Hello, world!']]\n"
-			       "  end\n"
-			       "}\n";
+static const char app_text[] =
+	"answer = ->(_) { [200, { 'content-type' => 'text/plain' }, ['Hello, world!']] }\n"
+	"Hyperion::Server.handle(:GET, '/', answer)\n"
+	"run ->(env) {\n"
+	"  if env['PATH_INFO'] == '/allocated'\n"
+	"    [200, {}, [GC.stat(:total_allocated_objects).to_s]]\n"
+	"  else\n"
+	"    [200, { 'content-type' => 'text/plain' }, ['Hello, world!']]\n"
+	"  end\n"
+	"}\n";
 
 /* The first is what wrk sends, all together a browser's. */
 static const struct header headers[] = {
@@ -38,6 +43,7 @@ static const struct header headers[] = {
 static struct {
 	struct app *app;
 	u32 nr_headers, nr_conns, nr_requests;
+	bool direct;
 	struct job jobs[BATCH];
 	char rooms[BATCH][2048];
 } bench = { .nr_headers = 1, .nr_conns = 100, .nr_requests = 1000000 };
@@ -68,6 +74,7 @@ static void fill(u32 i, u32 conn, const char *path)
 		.body_fd = -1,
 		.room = bench.rooms[i],
 		.room_len = sizeof(bench.rooms[i]),
+		.direct = bench.direct && strcmp(path, "/") == 0,
 	};
 }
 
@@ -133,11 +140,15 @@ static int boot(char *name)
 	char path[] = "/tmp/rack_bench.XXXXXX.ru";
 	char *argv[] = { name, NULL };
 	struct glue_app settings = { .rackup = path, .environment = "production" };
+	static struct front front;
 	int fd = mkstemps(path, 3), err;
 
 	if (fd < 0 || write(fd, app_text, sizeof(app_text) - 1) < 0)
 		return -1;
 	close(fd);
+	if (front_init(&front))
+		return -1;
+	glue_set_front(&front);
 	err = glue_boot(1, argv, path) || glue_load_app(&settings) ? -1 : 0;
 	unlink(path);
 	return err;
@@ -153,6 +164,7 @@ int main(int argc, char **argv)
 		bench.nr_conns = max((u32)atoi(argv[2]), 1u);
 	if (argc > 3)
 		bench.nr_requests = max((u32)atoi(argv[3]), 1u);
+	bench.direct = argc > 4 && strcmp(argv[4], "direct") == 0;
 	bench.app = aligned_alloc(64, sizeof(*bench.app));
 	if (!bench.app || app_init(bench.app, 0, BATCH, nobody, NULL) || boot(argv[0]))
 		return 1;
