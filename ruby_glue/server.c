@@ -15,11 +15,12 @@ void glue_set_front(struct front *f)
 	front = f;
 }
 
-/* --- one call of front.h without the GVL: with threads 0 the I/O thread may need it --- */
+/* --- one call of front.h --- */
 
 struct call {
 	int (*fn)(struct call *c);
 	int result;
+	bool ran;
 	struct view path;
 	enum method method;
 	struct handler *handler;
@@ -34,17 +35,28 @@ static void *run_call(void *arg)
 	struct call *c = arg;
 
 	c->result = c->fn(c);
+	c->ran = true;
 	return NULL;
 }
 
-/* It ends by itself soon enough; nothing is raised within, half of it would be lost. */
+/*
+ * While nobody else serves, the GVL makes us alone with it. Later it waits for
+ * the I/O thread, which with threads 0 may need the GVL. That ends by itself soon
+ * enough; what other threads send to this one waits until then.
+ */
 static int call(struct call *c)
 {
 	if (!front)
 		rb_raise(rb_eRuntimeError, "this process serves nothing");
 	if (glue_forked_by_app())
 		return -ESHUTDOWN; /* of a child nobody asks anything */
-	rb_nogvl(run_call, c, RUBY_UBF_IO, NULL, RB_NOGVL_INTR_FAIL);
+	if (!front->shared)
+		run_call(c);
+	while (!c->ran) {
+		rb_nogvl(run_call, c, RUBY_UBF_IO, NULL, RB_NOGVL_INTR_FAIL);
+		if (!c->ran)
+			rb_thread_check_ints();
+	}
 	if (c->result == -ETIMEDOUT)
 		log_limited(LOG_LEVEL_WARN,
 			    "ruby: an order of the app still waits for the I/O thread wait_ms=%u",

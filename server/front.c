@@ -35,6 +35,15 @@ struct order {
 	char path[];
 };
 
+/* Under the lock. */
+static void order_put(struct order *o)
+{
+	if (--o->refs)
+		return;
+	handler_put(o->handler);
+	free(o);
+}
+
 static struct fcache_now now(void)
 {
 	struct fcache_now n;
@@ -80,6 +89,12 @@ int front_init(struct front *f)
 
 void front_fini(struct front *f)
 {
+	struct order *next;
+
+	for (struct order *o = f->orders; o; o = next) {
+		next = o->next;
+		order_put(o);
+	}
 	route_table_put(f->routes);
 	fcache_fini(&f->files);
 	for (u32 i = 0; i < f->nr_dirs; i++) {
@@ -333,15 +348,6 @@ static struct order *order_new(enum order_kind kind, struct view path)
 	return o;
 }
 
-/* Under the lock. */
-static void order_put(struct order *o)
-{
-	if (--o->refs)
-		return;
-	handler_put(o->handler);
-	free(o);
-}
-
 static void add_order(struct front *f, struct order *o)
 {
 	o->refs++;
@@ -371,6 +377,8 @@ static int give(struct front *f, struct order *o, u64 *number)
 		pthread_mutex_unlock(&f->lock);
 		result = carry_out(f, o);
 		pthread_mutex_lock(&f->lock);
+	} else if (f->closed) {
+		result = -ESHUTDOWN;
 	} else {
 		add_order(f, o);
 		if (f->wake)

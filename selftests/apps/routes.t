@@ -126,6 +126,21 @@ on_threads "registered by a handler: there for the very next request, in this wo
   answers.each { |body, pid| assert_equal other.include?(pid) ? "" : "here", body }
 end
 
+test "a handler's stream, its connection, a file", seconds: 30 do
+  server = serve_routes(2, before: <<~'RUBY')
+    Hyperion::Server.handle(:GET, "/call", ->(_) { [200, {}, ->(s) { s << "called"; s.close }] })
+    Hyperion::Server.handle(:GET, "/take", ->(_) { [200, { "rack.hijack" => ->(io) { io << "taken"; io.close } }, []] })
+    Hyperion::Server.handle(:GET, "/file", ->(_) { [200, {}, File.open(__FILE__)] })
+    Hyperion::Server.handle(:GET, "/kill", ->(_) { Thread.current.kill })
+  RUBY
+  called = server.client.write("GET /call HTTP/1.0\r\n\r\n").rest
+  assert_match(/\r\n\r\ncalled\z/, called)
+  assert_match(/\r\n\r\ntaken\z/, server.client.write("GET /take HTTP/1.1\r\nHost: test\r\n\r\n").rest)
+  assert_equal server.read("config.ru"), server.client.get("/file").body
+  2.times { assert_equal 500, server.client.get("/kill").status }
+  assert_equal 200, server.client.get("/direct").status
+end
+
 test "registered by threads of the app at any time, requests under way or not", seconds: 60 do
   server = serve_routes(5)
   stop = false
