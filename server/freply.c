@@ -200,6 +200,8 @@ static int put_unsatisfiable(const struct freply *r, const struct date *date, st
 
 	if (!err)
 		err = outq_copy(q, text, (size_t)n);
+	if (!err)
+		err = put_lines(r, e->head_len, LINES_BUT_BODY, q);
 	return err ? err : put_end(q, persist);
 }
 

@@ -111,13 +111,16 @@ void front_fini(struct front *f)
 	pthread_mutex_destroy(&f->lock);
 }
 
-/* Takes the handler over. In place as long as nobody else reads the table. */
+/* Takes the handler over; NULL: memory is out. In place as long as nobody else reads the table. */
 static int set_route(struct front *f, enum method method, struct view path, bool tree,
 		     struct handler *handler)
 {
-	struct route_table *t = f->http ? route_table_copy(f->routes) : route_table_get(f->routes);
+	struct route_table *t;
 	int err;
 
+	if (!handler)
+		return -ENOMEM;
+	t = f->http ? route_table_copy(f->routes) : route_table_get(f->routes);
 	if (!t) {
 		handler_put(handler);
 		return -ENOMEM;
