@@ -245,21 +245,24 @@ on_threads "answers that the app makes are never in the cache", seconds: 40 do |
 end
 
 test "preloaded before the fork: one line, and each worker has it", seconds: 60 do
-  files = { "assets/a.js" => "a" * 1000, "assets/a.js.gz" => "gz", "assets/b.bin" => "b" * 70_000, "live/x" => "x" }
+  files = { "assets/a.js" => "a" * 1000, "assets/a.js.gz" => "gz", "assets/b.bin" => "b" * 70_000, "live/x" => "x",
+            "assets/c.css" => "c" * 5000 }
   server = serve_files("-w", 2, "--preload-static", "assets", "--preload-static-mutable", "live", "--preload-static", "none",
                        files: files, config: "static '/assets', from: 'assets'\nstatic_recheck 0\n")
-  assert_equal 1, server.log.scan(/info: static: preloaded dir=assets files=2 bytes=71000 ms=\d+\.\d$/).size
+  assert_equal 1, server.log.scan(/info: static: preloaded dir=assets files=3 bytes=76000 ms=\d+\.\d$/).size
   assert_equal 1, server.log.scan(/info: static: preloaded dir=live files=1 bytes=1 ms=/).size
   assert_equal 1, server.log.scan(/warn: static: preload skipped: No such file or directory dir=none/).size
   sizes = Array.new(40) { server.eval("[Process.pid, #{PC}.size].inspect") }.uniq
   assert_equal 2, sizes.size
-  sizes.each { |text| assert_match(/, 3\]\z/, text) }
+  sizes.each { |text| assert_match(/, 4\]\z/, text) }
   assert_equal "gz", server.client.get("/assets/a.js", "Accept-Encoding: gzip").body
   # Settled, what is immutable is not looked at, whatever static_recheck says.
   settle
   client = server.client
   assert_equal "b" * 70_000, client.get("/assets/b.bin").body
   client.get("/assets/a.js")
+  # Read where nobody compresses, it is compressed all the same.
+  eventually("a coding of c.css") { client.get("/assets/c.css", "Accept-Encoding: gzip").headers["content-encoding"] == "gzip" }
   %w[assets/a.js live/x].each { |name| File.write("#{server.folder}/new", "changed"); File.rename("#{server.folder}/new", "#{server.folder}/#{name}") }
   assert_equal "a" * 1000, client.get("/assets/a.js").body
   off = serve_files("--no-preload-static", "--preload-static", "assets", files: files)
