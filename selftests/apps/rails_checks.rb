@@ -117,9 +117,10 @@ class RailsChecks
       end
     end
 
-    check("a file of public/ comes from Rails' own middleware") do
+    check("a file of public/ comes from C, in development from Rails' own middleware") do
       answer = curl.get("/robots.txt")
       assert_equal [200, File.binread(path("public/robots.txt"))], [answer.status, answer.body]
+      assert_equal @development ? nil : "bytes", answer["accept-ranges"]
     end
   end
 
