@@ -22,16 +22,28 @@ module Lab
         @running.dup.each(&:stop)
       end
 
+      # Locked until this program ends: two servers on one port would share it by SO_REUSEPORT, and
+      # between the look and the start of a server a second lab may look as well.
       def free_port
         500.times do
           port = @next_port
           @next_port = @next_port >= FIRST_PORT + 5000 ? FIRST_PORT : @next_port + 1
+          next unless lock(port)
+
           TCPServer.new('127.0.0.1', port).close
           return port
         rescue Errno::EADDRINUSE
           next
         end
         raise Failed, 'no free port'
+      end
+
+      private
+
+      def lock(port)
+        @locks ||= {}
+        @locks[port] ||= File.open(File.join(Dir.tmpdir, "hyperion-lab-port-#{port}"), File::RDWR | File::CREAT, 0o666)
+        @locks[port].flock(File::LOCK_EX | File::LOCK_NB)
       end
     end
 
