@@ -15,6 +15,7 @@
 #define LINGER_QUIET_MS 2000 /* without a byte: the peer has seen our answer */
 #define LINGER_MS 10000 /* in all */
 #define IN_MIN 1024u
+#define SHARED_NS (10 * NSEC_PER_MSEC) /* so long a short answer says that there will be more */
 
 static const struct io_ops conn_ops;
 
@@ -396,6 +397,8 @@ static ssize_t send_next(struct conn *c)
 	bool more;
 	int nr = outq_iov(q, iov, MAX_PIECES, &more);
 
+	if (nr && q->tail->kind != SEG_FILE)
+		c->conns->shared_until_ns = c->conns->http->now_ns + SHARED_NS;
 	if (nr)
 		return loop_send(c->conns->loop, &c->io, iov, nr, more);
 	return q->head && q->head->kind == SEG_FILE ? send_file(c) : 0;
@@ -502,6 +505,11 @@ static void flush(struct conn *c)
 	}
 	update_recv(c);
 	arm_timer(c);
+}
+
+void conns_turn(struct conns *cs)
+{
+	sender_turn(&cs->sender, cs->http->now_ns < cs->shared_until_ns);
 }
 
 void conns_flush(struct conns *cs)

@@ -61,6 +61,7 @@ struct conns {
 	u32 nr;
 	u32 nr_in[NR_CONN_STATES];
 	u64 nr_accepted;
+	u64 shared_until_ns; /* somebody gets short answers */
 	void (*closed)(struct conns *cs); /* one is gone; may be NULL */
 };
 
@@ -76,6 +77,9 @@ int conn_open_with(struct conns *cs, int fd, const struct proto *proto, const ch
 
 /* Its link changed outside of the loop's callbacks: the next flush looks at it. */
 void conn_touch(struct conn *c);
+
+/* Before the events of a batch; http->now_ns is its time. */
+void conns_turn(struct conns *cs);
 
 /* Once per batch: sends, closes, pauses and resumes what the batch has touched. */
 void conns_flush(struct conns *cs);

@@ -15,6 +15,7 @@
 
 #define MAX_PIPES 128u
 #define PROBE_STEP (256 * KIB)
+#define PROBE_STEP_TRUSTED MIB
 
 /* A pipe on loan: filled by the loop, emptied into the socket. */
 struct transfer {
@@ -33,6 +34,8 @@ void sender_init(struct sender *s, struct loop *loop)
 	pipe_pool_init(&s->pipes, MAX_PIPES);
 	slab_init(&s->transfers, sizeof(struct transfer), 16);
 	list_init(&s->waiting);
+	list_init(&s->later);
+	sender_turn(s, false);
 }
 
 void sender_fini(struct sender *s)
@@ -41,12 +44,29 @@ void sender_fini(struct sender *s)
 	slab_fini(&s->transfers);
 }
 
+void sender_turn(struct sender *s, bool shared)
+{
+	s->turn_len = s->turn_left = shared ? FILE_TURN_SHARED : FILE_TURN;
+	while (!list_empty(&s->later)) {
+		struct file_send *f = list_first(&s->later, struct file_send, waiting);
+
+		list_del(&f->waiting);
+		f->resume(f);
+	}
+}
+
+static void forget_warm(struct file_send *f)
+{
+	f->warm_off = UINT64_MAX;
+	f->warm_len = 0;
+}
+
 void file_send_init(struct file_send *f, struct sender *s)
 {
 	f->sender = s;
 	f->transfer = NULL;
 	f->corked = false;
-	f->warm_off = UINT64_MAX;
+	forget_warm(f);
 	list_init(&f->waiting);
 }
 
@@ -133,13 +153,14 @@ static bool is_cold(int fd, u64 off)
  */
 static bool is_window_cold(struct file_send *f, const struct seg *seg, size_t len)
 {
+	size_t step = f->warm_len >= FILE_TRUST ? PROBE_STEP_TRUSTED : PROBE_STEP;
+
 	if (is_cold(seg->fd, seg->off + len - 1) ||
 	    (f->warm_off != seg->off && is_cold(seg->fd, seg->off)))
 		return true;
-	for (size_t at = PROBE_STEP; at < len; at += PROBE_STEP)
+	for (size_t at = step; at < len; at += step)
 		if (is_cold(seg->fd, seg->off + at))
 			return true;
-	f->warm_off = seg->off + len;
 	return false;
 }
 
@@ -219,21 +240,74 @@ static void end_range(struct file_send *f, const struct io *sock, const struct s
 {
 	if (n <= 0 || (u64)n < seg->len)
 		return;
-	f->warm_off = UINT64_MAX;
+	forget_warm(f);
 	cork(f, sock, false);
+}
+
+/*
+ * How much of the range may go in one call now. 0: it has to wait for the next
+ * turn, as a call for the little that is left would cost too much.
+ */
+static size_t window_of(const struct file_send *f, const struct seg *seg)
+{
+	const struct sender *s = f->sender;
+	size_t max = f->warm_len >= FILE_TRUST ? s->turn_left : min(s->turn_left, FILE_WINDOW);
+
+	return s->turn_left < min(seg->len, FILE_TURN_SHARED) ? 0 : min(seg->len, max);
+}
+
+static void put_off(struct file_send *f)
+{
+	struct sender *s = f->sender;
+
+	if (list_empty(&s->later))
+		loop_wake(s->loop); /* nothing else may end the sleep */
+	list_add_tail(&f->waiting, &s->later);
+	s->nr_later++;
+}
+
+static void take_from_turn(struct sender *s, ssize_t n)
+{
+	if (n > 0)
+		s->turn_left -= min(s->turn_left, (size_t)n);
+}
+
+static ssize_t send_window(struct file_send *f, const struct io *sock, const struct seg *seg,
+			   size_t len, bool warm)
+{
+	off_t off = (off_t)seg->off;
+	ssize_t n;
+
+	if (seg->len > len)
+		cork(f, sock, true);
+	n = sendfile(sock->fd, seg->fd, &off, len);
+	take_from_turn(f->sender, n);
+	if (warm && n > 0) {
+		f->warm_off = seg->off + (u64)n;
+		f->warm_len += (u64)n;
+	}
+	end_range(f, sock, seg, n);
+	if (n == 0)
+		return -ENODATA;
+	return n < 0 ? -errno : n;
 }
 
 ssize_t file_send_next(struct file_send *f, struct io *sock, const struct seg *seg)
 {
-	size_t len = min(seg->len, FILE_WINDOW);
+	size_t len = window_of(f, seg);
 	struct transfer *t = f->transfer;
-	off_t off = (off_t)seg->off;
+	bool warm;
 	ssize_t n;
 
 	if ((t && t->io.inflight) || !list_empty(&f->waiting))
 		return -EINPROGRESS;
+	if (!len) {
+		put_off(f);
+		return -EINPROGRESS;
+	}
 	if (t && t->left) {
 		n = drain(t, sock, seg);
+		take_from_turn(f->sender, n);
 		end_range(f, sock, seg, n);
 		if (is_done_with_pipe(f, n, seg))
 			give_back(f);
@@ -245,22 +319,19 @@ ssize_t file_send_next(struct file_send *f, struct io *sock, const struct seg *s
 	if (n)
 		return n;
 	f->sender->nr_windows++;
-	if (f->sender->can_wait && is_window_cold(f, seg, len)) {
-		n = start_transfer(f, seg, len);
+	warm = !is_window_cold(f, seg, len);
+	if (!warm) {
+		forget_warm(f);
+		n = f->sender->can_wait ? start_transfer(f, seg, len) : 0;
 		if (n == -EINPROGRESS)
 			return n;
+		len = min(len, FILE_COLD);
 	}
 	if (f->transfer)
 		give_back(f);
 	else
 		wake_next(f->sender);
-	if (seg->len > len)
-		cork(f, sock, true);
-	n = sendfile(sock->fd, seg->fd, &off, len);
-	end_range(f, sock, seg, n);
-	if (n == 0)
-		return -ENODATA;
-	return n < 0 ? -errno : n;
+	return send_window(f, sock, seg, len, warm);
 }
 
 static void transfer_spliced(struct io *io, ssize_t n)

@@ -509,6 +509,7 @@ static int serve(struct worker *w)
 		}
 		update_clock(w);
 		from_ns = w->http.now_ns;
+		conns_turn(&w->conns);
 		events = loop_dispatch(w->loop);
 		packer_reap(&w->packer);
 		wheel_advance(&w->wheel, now_ms(w));

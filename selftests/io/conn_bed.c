@@ -133,6 +133,7 @@ struct conn *bed_conn(struct bed *b)
 void bed_turn(struct bed *b, int ms)
 {
 	ASSERT_OK(loop_wait(b->l, ms * (s64)NSEC_PER_MSEC));
+	conns_turn(&b->conns);
 	loop_dispatch(b->l);
 	wheel_advance(&b->wheel, b->http.now_ns / NSEC_PER_MSEC);
 	conns_flush(&b->conns);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define FILE_LEN (1500 * KIB + 123)
+#define LONG_LEN (FILE_TRUST + 4 * MIB) /* for the one test that needs it */
 
 FIXTURE(send)
 {
@@ -165,18 +166,152 @@ TEST_F(send, pipes_are_waited_for)
 		close(peers[i]);
 }
 
-/* Sends until the peer's buffers are full. */
-static int begin(struct self_send *self)
+/* What the connections have left to send, bytes. */
+static u64 queued(struct bed *b)
+{
+	struct list *pos;
+	u64 len = 0;
+
+	for (pos = b->conns.all.next; pos != &b->conns.all; pos = pos->next)
+		len += outq_len(&list_entry(pos, struct conn, all)->link.out);
+	return len;
+}
+
+/* All five get their turns although those in front are not read. */
+static void send_five(struct self_send *self, u64 len)
+{
+	u64 before, budget;
+	int peers[5];
+
+	for (int i = 0; i < 5; i++) {
+		peers[i] = bed_connect(&self->b, &bed_proto);
+		queue_range(bed_conn(&self->b), self, 0, len);
+	}
+	do {
+		before = queued(&self->b);
+		bed_turn(&self->b, 0);
+		budget = self->b.conns.sender.turn_len;
+		ASSERT_LE(before - queued(&self->b), budget);
+	} while (queued(&self->b) < before);
+	for (int i = 4; i >= 0; i--)
+		expect_range(self, peers[i], 0, len);
+	EXPECT_TRUE(list_empty(&self->b.conns.sender.later));
+	for (int i = 0; i < 5; i++)
+		close(peers[i]);
+}
+
+TEST_F(send, alone_nobody_is_put_off)
+{
+	send_five(self, 300 * KIB);
+	EXPECT_EQ(self->b.conns.sender.turn_len, FILE_TURN);
+	EXPECT_EQ(self->b.conns.sender.nr_later, 0);
+}
+
+TEST_F(send, beside_short_answers_a_turn_is_short)
+{
+	self->b.conns.shared_until_ns = UINT64_MAX;
+	send_five(self, 300 * KIB);
+	EXPECT_EQ(self->b.conns.sender.turn_len, FILE_TURN_SHARED);
+	EXPECT_GT(self->b.conns.sender.nr_later, 0);
+}
+
+/* The head of a file is no short answer; after a while nothing is. */
+TEST_F(send, what_makes_a_turn_short)
+{
+	struct sender *s = &self->b.conns.sender;
+	int peer = bed_connect(&self->b, &bed_proto);
+
+	ASSERT_OK(outq_copy(&bed_conn(&self->b)->link.out, "head", 4));
+	queue_range(bed_conn(&self->b), self, 0, 1);
+	ASSERT_EQ(bed_read(&self->b, peer, self->in, 5), 5);
+	bed_settle(&self->b);
+	EXPECT_EQ(s->turn_len, FILE_TURN);
+	ASSERT_OK(outq_copy(&bed_conn(&self->b)->link.out, "short", 5));
+	conn_touch(bed_conn(&self->b));
+	ASSERT_EQ(bed_read(&self->b, peer, self->in, 5), 5);
+	bed_settle(&self->b);
+	EXPECT_EQ(s->turn_len, FILE_TURN_SHARED);
+	bed_wait(&self->b, 100);
+	EXPECT_EQ(s->turn_len, FILE_TURN);
+	close(peer);
+}
+
+/* Closed while it is put off. */
+TEST_F(send, put_off_and_closed)
+{
+	int peers[3];
+
+	self->b.conns.shared_until_ns = UINT64_MAX;
+	for (int i = 0; i < 3; i++) {
+		peers[i] = bed_connect(&self->b, &bed_proto);
+		queue_range(bed_conn(&self->b), self, 0, FILE_LEN);
+	}
+	for (int i = 0; i < 5 && list_empty(&self->b.conns.sender.later); i++)
+		bed_turn(&self->b, 1);
+	ASSERT_FALSE(list_empty(&self->b.conns.sender.later));
+	conns_close(&self->b.conns);
+	BED_UNTIL(&self->b, self->b.conns.nr == 0u);
+	EXPECT_TRUE(list_empty(&self->b.conns.sender.later));
+	for (int i = 0; i < 3; i++)
+		close(peers[i]);
+}
+
+/* Little is on its way at any time. */
+static int connect_narrow(struct self_send *self)
 {
 	int peer = bed_connect(&self->b, &bed_proto), small = 64 * 1024;
 
 	ASSERT_OK(SYS(setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small))));
 	ASSERT_OK(SYS(setsockopt(bed_conn(&self->b)->io.fd, SOL_SOCKET, SO_SNDBUF, &small,
 				 sizeof(small))));
+	return peer;
+}
+
+/* Sends until the peer's buffers are full. */
+static int begin(struct self_send *self)
+{
+	int peer = connect_narrow(self);
+
 	queue_range(bed_conn(&self->b), self, 0, FILE_LEN);
 	bed_settle(&self->b);
 	ASSERT_GT(outq_len(&bed_conn(&self->b)->link.out), 0);
 	return peer;
+}
+
+static void read_on(struct self_send *self, int peer, u64 len)
+{
+	for (size_t n; len; len -= n) {
+		n = min(len, MIB);
+		ASSERT_EQ(bed_read(&self->b, peer, self->in, n), (ssize_t)n);
+	}
+}
+
+/* What was in memory for long is trusted, until something is not. */
+TEST_F(send, trust_in_a_long_file)
+{
+	struct sender *s = &self->b.conns.sender;
+	int peer = connect_narrow(self);
+	struct conn *c = bed_conn(&self->b);
+
+	if (is_resident(self->fd) < 0)
+		SKIP("page cache: this file system does not say what is in memory");
+	for (u64 off = 0; off < LONG_LEN; off += MIB)
+		ASSERT_EQ(pwrite(self->fd, self->bytes, MIB, (off_t)off), MIB);
+	ASSERT_OK(outq_file(&c->link.out, self->fd, 0, LONG_LEN, NULL));
+	conn_touch(c);
+	read_on(self, peer, FILE_TRUST + MIB);
+	EXPECT_GE(c->file.warm_len, FILE_TRUST);
+	EXPECT_EQ(s->nr_cold, 0);
+	if (make_cold(self->fd)) {
+		read_on(self, peer, MIB);
+		EXPECT_LT(c->file.warm_len, FILE_TRUST);
+		EXPECT_EQ(s->nr_cold > 0, variant->kind == LOOP_URING);
+	} else {
+		read_on(self, peer, MIB);
+	}
+	read_on(self, peer, LONG_LEN - FILE_TRUST - 2 * MIB);
+	EXPECT_EQ(s->pipes.nr_lent, 0);
+	close(peer);
 }
 
 /* Less than the whole, and then the end. */

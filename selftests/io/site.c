@@ -80,6 +80,7 @@ int site_connect(struct site *s)
 void site_turn(struct site *s, int wait_ms)
 {
 	ASSERT_OK(loop_wait(s->loop, wait_ms * (s64)NSEC_PER_MSEC));
+	conns_turn(&s->conns);
 	loop_dispatch(s->loop);
 	wheel_advance(&s->wheel, s->http.now_ns / NSEC_PER_MSEC);
 	conns_flush(&s->conns);
