@@ -16,6 +16,8 @@
 #define MAX_PIPES 128u
 #define PROBE_STEP (256 * KIB)
 #define PROBE_STEP_TRUSTED MIB
+#define COLD_STRETCH (16 * MIB) /* so much goes without another look */
+#define LOOK_AHEAD (32 * MIB) /* further than any read-ahead */
 
 /* A pipe on loan: filled by the loop, emptied into the socket. */
 struct transfer {
@@ -55,10 +57,12 @@ void sender_turn(struct sender *s, bool shared)
 	}
 }
 
-static void forget_warm(struct file_send *f)
+/* A new range begins, or none. */
+static void forget_range(struct file_send *f)
 {
 	f->warm_off = UINT64_MAX;
 	f->warm_len = 0;
+	f->cold_off = 0;
 }
 
 void file_send_init(struct file_send *f, struct sender *s)
@@ -66,7 +70,7 @@ void file_send_init(struct file_send *f, struct sender *s)
 	f->sender = s;
 	f->transfer = NULL;
 	f->corked = false;
-	forget_warm(f);
+	forget_range(f);
 	list_init(&f->waiting);
 }
 
@@ -165,6 +169,19 @@ static bool is_window_cold(struct file_send *f, const struct seg *seg, size_t le
 }
 
 /*
+ * The kernel reads ahead, so that behind the first window of a cold file most are
+ * in memory; but whoever reads them has to start the next read-ahead, which takes
+ * milliseconds when it is long. That is left to the workers as well, until the
+ * file is in memory further on than that.
+ */
+static bool stays_cold(const struct file_send *f, const struct seg *seg)
+{
+	if (seg->off < f->cold_off)
+		return true;
+	return f->cold_off && is_cold(seg->fd, seg->off + min(seg->len - 1, LOOK_AHEAD));
+}
+
+/*
  * sendfile() cannot say that more follows: without this each window would end
  * with a small segment. A socket that is not TCP has no use for it.
  */
@@ -240,7 +257,7 @@ static void end_range(struct file_send *f, const struct io *sock, const struct s
 {
 	if (n <= 0 || (u64)n < seg->len)
 		return;
-	forget_warm(f);
+	forget_range(f);
 	cork(f, sock, false);
 }
 
@@ -319,9 +336,12 @@ ssize_t file_send_next(struct file_send *f, struct io *sock, const struct seg *s
 	if (n)
 		return n;
 	f->sender->nr_windows++;
-	warm = !is_window_cold(f, seg, len);
+	warm = !stays_cold(f, seg) && !is_window_cold(f, seg, len);
 	if (!warm) {
-		forget_warm(f);
+		f->warm_off = UINT64_MAX;
+		f->warm_len = 0;
+		if (seg->off >= f->cold_off)
+			f->cold_off = seg->off + COLD_STRETCH;
 		n = f->sender->can_wait ? start_transfer(f, seg, len) : 0;
 		if (n == -EINPROGRESS)
 			return n;

@@ -50,6 +50,7 @@ struct file_send {
 	bool corked; /* the socket keeps partial segments back */
 	u64 warm_off; /* up to where the range was found in memory */
 	u64 warm_len; /* so many bytes in a row */
+	u64 cold_off; /* up to where it goes by the pipe; 0 = all was in memory */
 	void (*resume)(struct file_send *f); /* after -EINPROGRESS that was not the socket's */
 	void (*quiet)(struct file_send *f); /* after file_send_cancel() */
 };
