@@ -4,10 +4,10 @@
  * /-/metrics and by tools that know nothing else of it. Fixed width, no
  * pointers; whoever changes a layout raises STATS_VERSION.
  *
- * Four arrays, pinned (or, without BPF, as files) under these names:
- * "header" of 1, "routes" of STATS_ROUTES, "workers" of header.nr_slots, and
+ * Five arrays, pinned (or, without BPF, as files) under these names:
+ * "header" of 1, "routes" of STATS_ROUTES, "workers" of header.nr_slots,
  * "cells" of nr_slots * STATS_ROUTES: the cell of a worker w and a route r has
- * the index w * STATS_ROUTES + r.
+ * the index w * STATS_ROUTES + r; and "own" of nr_slots, the app's numbers.
  *
  * A worker writes its own row and its own cells, nobody else does: relaxed
  * stores, no locks. Counters go on when a worker is replaced. A route is
@@ -21,7 +21,7 @@
 #include "bpf/hist.h"
 
 #define STATS_MAGIC 0x53707948u /* "HypS" */
-#define STATS_VERSION 1u
+#define STATS_VERSION 2u
 #define STATS_ROUTES 256u
 #define STATS_SPARE_SLOTS 8u /* beyond the workers that were asked for */
 #define STATS_NAME_MAX 112u
@@ -31,12 +31,13 @@ enum stats_map_id {
 	STATS_MAP_ROUTES,
 	STATS_MAP_WORKERS,
 	STATS_MAP_CELLS,
+	STATS_MAP_OWN,
 	NR_STATS_MAPS
 };
 
 #define STATS_MAP_NAMES                                                                            \
 	{                                                                                          \
-		"header", "routes", "workers", "cells"                                             \
+		"header", "routes", "workers", "cells", "own"                                      \
 	}
 
 struct stats_header {
@@ -185,7 +186,7 @@ struct stats_worker {
 	__u32 threads_busy, nr_threads; /* of Ruby */
 	__u32 queued; /* requests that wait for one */
 	__u32 with_app; /* requests that the app has */
-	__u32 reserved0;
+	__u32 has_gvl_wait; /* this Ruby can say how long threads wait for its lock */
 	__u64 rss_bytes;
 
 	/* Since the first worker of this row: */
@@ -206,17 +207,36 @@ struct stats_worker {
 	__u64 max_turn_ns;
 	__u64 batches[STATS_BATCHES]; /* turns by events */
 	__u64 routes_overflowed; /* requests counted under STATS_OTHER */
-	__u64 gc_count, gc_ns, gvl_wait_ns;
+	__u64 gc_count, gc_ns, gvl_wait_ns; /* written by Ruby's threads */
 	__u64 overtime; /* the app did not answer in time */
 	__u64 reserved[36];
 };
 
 #define STATS_STALL_NS 2000000ull
 
+/* --- the app's own numbers --- */
+
+#define STATS_OWN_TEXT 65504u
+
+/*
+ * Lines of fields between tabs: "#" family help, "c" (counter) or "g" (gauge) family labels
+ * value, "h" (histogram) family labels sum bounds counts, the last two with spaces in between and
+ * one more count than bounds, not cumulated. Labels as the exposition format writes them.
+ */
+struct stats_own {
+	__u32 turn; /* __atomic: text[turn % 2] is the one to read, and whole while this stays */
+	__u32 reserved0;
+	__u64 dropped; /* values for which there was no room */
+	__u32 len[2];
+	__u32 reserved[10];
+	char text[2][STATS_OWN_TEXT];
+};
+
 _Static_assert(sizeof(struct stats_header) == 256, "layout");
 _Static_assert(sizeof(struct stats_route) == 128, "layout");
 _Static_assert(sizeof(struct stats_worker) == 640, "layout");
 _Static_assert(sizeof(struct stats_cell) == 3904, "layout");
+_Static_assert(sizeof(struct stats_own) == 131072, "layout");
 /* Elements of a map are a multiple of 8 apart, and cells share no cache line. */
 _Static_assert(sizeof(struct stats_worker) % 64 == 0 && sizeof(struct stats_cell) % 64 == 0,
 	       "layout");

@@ -19,3 +19,4 @@ SHARED_ARRAY(stats_header) header SEC(".maps");
 SHARED_ARRAY(stats_route) routes SEC(".maps");
 SHARED_ARRAY(stats_worker) workers SEC(".maps");
 SHARED_ARRAY(stats_cell) cells SEC(".maps");
+SHARED_ARRAY(stats_own) own SEC(".maps");

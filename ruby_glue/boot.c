@@ -13,6 +13,7 @@
 #include <ruby/version.h>
 
 #include "ruby_glue/runtime.h"
+#include "ruby_glue/stats.h"
 #include "server/log.h"
 
 /* Ruby takes some of these for itself; a stop comes over the control socket instead. */
@@ -24,6 +25,7 @@ extern const char glue_rb_config[], glue_rb_config_end[];
 extern const char glue_rb_error_page[], glue_rb_error_page_end[];
 extern const char glue_rb_request[], glue_rb_request_end[];
 extern const char glue_rb_metrics[], glue_rb_metrics_end[];
+extern const char glue_rb_metrics_own[], glue_rb_metrics_own_end[];
 extern const char glue_rb_logger[], glue_rb_logger_end[];
 extern const char glue_rb_runtime[], glue_rb_runtime_end[];
 extern const char glue_rb_server[], glue_rb_server_end[];
@@ -35,6 +37,7 @@ static const struct glue_source sources[] = {
 	{ "error_page.rb", glue_rb_error_page, glue_rb_error_page_end },
 	{ "request.rb", glue_rb_request, glue_rb_request_end },
 	{ "metrics.rb", glue_rb_metrics, glue_rb_metrics_end },
+	{ "metrics_own.rb", glue_rb_metrics_own, glue_rb_metrics_own_end },
 	{ "logger.rb", glue_rb_logger, glue_rb_logger_end },
 	{ "runtime.rb", glue_rb_runtime, glue_rb_runtime_end },
 	{ "server.rb", glue_rb_server, glue_rb_server_end },
@@ -216,6 +219,7 @@ static VALUE init_module(VALUE unused)
 	glue_init_runtime(boot.module);
 	glue_init_fork(boot.module);
 	glue_init_server(boot.module);
+	glue_init_stats(boot.module);
 	/* `require "hyperion"` has happened; the gem of that name is never loaded. */
 	rb_provide("hyperion.rb");
 	rb_provide("hyperion-rb.rb");

@@ -10,6 +10,7 @@
 #ifndef HYPERION_RUBY_GLUE_GLUE_H
 #define HYPERION_RUBY_GLUE_GLUE_H
 
+#include "bpf/abi.h"
 #include "server/app.h"
 #include "server/base.h"
 
@@ -87,6 +88,12 @@ void glue_wait_readable(int fd);
 int glue_wait_either(int first, int second);
 
 /* --- a worker: threads.c --- */
+
+/*
+ * Before glue_worker_boot: where Ruby counts in the shared statistics (mapped for
+ * good, both of this worker's place). Not called: it does not.
+ */
+void glue_set_stats(struct stats_worker *row, struct stats_own *own);
 
 /* on_worker_boot hooks; also restarts what a fork has stopped. */
 int glue_worker_boot(u32 index) __must_check;

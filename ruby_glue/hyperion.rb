@@ -57,6 +57,7 @@ module Hyperion
       end
 
       def worker_boot(index)
+        Metrics.own.begin(own_metrics)
         run_hooks(:on_worker_boot, index)
       end
 
@@ -68,6 +69,7 @@ module Hyperion
         rescue StandardError, ScriptError => e
           e
         end
+        Metrics.own.publish
         errors.drop(1).each { |e| report(e) }
         raise errors.first unless errors.empty?
       end

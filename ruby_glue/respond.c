@@ -17,6 +17,7 @@
 #include "ruby_glue/internal.h"
 #include "ruby_glue/reply.h"
 #include "ruby_glue/runtime.h"
+#include "ruby_glue/stats.h"
 #include "ruby_glue/stream.h"
 
 static struct {
@@ -423,6 +424,7 @@ enum respond_end glue_respond(struct app *app, struct job *job, u64 *end_ns)
 		killed |= finish(&run);
 	}
 	glue_hijack_enter(before);
+	glue_gc_look();
 	reply_fini(&run.reply);
 	/* An answer that goes on without this thread has no end yet. */
 	*end_ns = run.reply.done_ns ? run.reply.done_ns : now_ns();

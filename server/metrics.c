@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "server/metrics_json.h"
+#include "server/metrics_own.h"
 #include "server/metrics_sum.h"
 
 #define PREFIX "hyperion_"
@@ -315,6 +316,8 @@ struct row_value {
 static const struct row_value row_values[] = {
 	ROW(COUNTER, "worker_cpu_seconds", cpu_ns, true, "CPU time of a worker."),
 	ROW(GAUGE, "worker_resident_memory_bytes", rss_bytes, false, "Resident memory of a worker."),
+	ROW(COUNTER, "worker_gc_runs", gc_count, false, "Runs of Ruby's garbage collector."),
+	ROW(COUNTER, "worker_gc_seconds", gc_ns, true, "Time in Ruby's garbage collector."),
 	ROW(COUNTER, "worker_requests", requests, false, "Request heads that a worker has read."),
 	ROW(COUNTER, "loop_turns", turns, false, "Turns of a worker's loop."),
 	ROW(COUNTER, "loop_events", events, false, "Events that its loop has handled."),
@@ -349,6 +352,34 @@ static void put_workers(const struct page *pg, const struct metrics_sum *sum)
 		if (sum->rows[i].nr_starts)
 			text_printf(pg->out, PREFIX "worker_starts_total{worker=\"%u\"} %u\n", i,
 				    sum->rows[i].nr_starts);
+}
+
+/* What only some Rubies say, and some apps use. */
+static void put_ruby(const struct page *pg, const struct metrics_sum *sum,
+		     const struct stats_maps *maps)
+{
+	bool any = false;
+	u64 dropped = 0;
+
+	for (u32 i = 0; i < sum->nr_slots; i++) {
+		dropped += __atomic_load_n(&maps->own[i].dropped, __ATOMIC_RELAXED);
+		any |= sum->rows[i].has_gvl_wait;
+	}
+	one(pg, COUNTER, PREFIX "own_metrics_dropped",
+	    "Values of the app's own metrics for which there was no room.", dropped);
+	if (!any)
+		return;
+	begin(pg, COUNTER, PREFIX "worker_gvl_wait_seconds",
+	      "Time that Ruby threads of a worker waited for Ruby's lock.");
+	for (u32 i = 0; i < sum->nr_slots; i++) {
+		char labels[32];
+
+		if (!sum->rows[i].has_gvl_wait)
+			continue;
+		snprintf(labels, sizeof(labels), "{worker=\"%u\"}", i);
+		sample_seconds(pg, PREFIX "worker_gvl_wait_seconds", "_total", labels,
+			       __atomic_load_n(&sum->rows[i].gvl_wait_ns, __ATOMIC_RELAXED));
+	}
 }
 
 static void put_process(const struct page *pg, const struct metrics_sum *sum)
@@ -386,6 +417,8 @@ void metrics_write(struct text *out, const struct stats_maps *maps, enum metrics
 		put_requests(&pg, sum);
 		put_connections(&pg, sum);
 		put_workers(&pg, sum);
+		put_ruby(&pg, sum, maps);
+		metrics_own(out, maps, pg.open);
 		if (pg.open)
 			text_put(out, VIEW("# EOF\n"));
 	}

@@ -116,6 +116,10 @@ static void put_worker(struct text *t, u32 slot, const struct stats_worker *w)
 	put_number(t, "loop_stalls", w->stalls);
 	put_number(t, "loop_longest_turn_ns", w->max_turn_ns);
 	put_number(t, "log_dropped", w->log_dropped);
+	put_number(t, "gc_runs", w->gc_count);
+	put_number(t, "gc_ns", w->gc_ns);
+	if (w->has_gvl_wait)
+		put_number(t, "gvl_wait_ns", w->gvl_wait_ns);
 	end(t, "}");
 }
 

@@ -17,6 +17,7 @@
 #include "server/front_conf.h"
 #include "server/log.h"
 #include "server/spawn.h"
+#include "server/stats.h"
 #include "server/title.h"
 #include "server/worker.h"
 
@@ -155,6 +156,20 @@ static void take_token(struct conf *conf, const struct control *c)
 	conf->admin_token[len] = '\0';
 }
 
+/* A mapping of Ruby's own: its threads may count longer than the I/O thread has the other. */
+static void lend_stats(const struct worker_params *params)
+{
+	struct stats_maps maps;
+
+	/* That they are not there or not usable is said by the I/O thread. */
+	if (!params->stats_fds || stats_maps_open(&maps, params->stats_fds))
+		return;
+	if (params->id < maps.header->nr_slots)
+		glue_set_stats(&maps.workers[params->id], &maps.own[params->id]);
+	else
+		stats_maps_close(&maps);
+}
+
 /* The addresses are those of the sockets that came, whatever the config file says by now. */
 static int take_listeners(struct conf *conf, const struct control *c)
 {
@@ -207,6 +222,7 @@ static int worker_life(struct mold *m, const struct control *c)
 	if (m->conf->pin)
 		spawn_pin(rw.params.id);
 	take_token(m->conf, c);
+	lend_stats(&rw.params);
 	if (take_listeners(m->conf, c) || rw.started_fd < 0 || rw.stopped_fd < 0 ||
 	    (!m->conf->preload && load_app(m, &app)) || glue_worker_boot(rw.params.id))
 		return glue_end(1);

@@ -22,12 +22,13 @@ size_t stats_map_len(enum stats_map_id id, u32 nr_slots)
 		[STATS_MAP_ROUTES] = sizeof(struct stats_route),
 		[STATS_MAP_WORKERS] = sizeof(struct stats_worker),
 		[STATS_MAP_CELLS] = sizeof(struct stats_cell),
+		[STATS_MAP_OWN] = sizeof(struct stats_own),
 	};
 	size_t nr = 1, page = (size_t)sysconf(_SC_PAGESIZE);
 
 	if (id == STATS_MAP_ROUTES)
 		nr = STATS_ROUTES;
-	else if (id == STATS_MAP_WORKERS)
+	else if (id == STATS_MAP_WORKERS || id == STATS_MAP_OWN)
 		nr = nr_slots;
 	else if (id == STATS_MAP_CELLS)
 		nr = (size_t)nr_slots * STATS_ROUTES;
@@ -52,7 +53,8 @@ int stats_maps_map(struct stats_maps *m, const int fds[NR_STATS_MAPS], u32 nr_sl
 	m->routes = map_one(m, STATS_MAP_ROUTES, fds[STATS_MAP_ROUTES], nr_slots);
 	m->workers = map_one(m, STATS_MAP_WORKERS, fds[STATS_MAP_WORKERS], nr_slots);
 	m->cells = map_one(m, STATS_MAP_CELLS, fds[STATS_MAP_CELLS], nr_slots);
-	if (m->header && m->routes && m->workers && m->cells)
+	m->own = map_one(m, STATS_MAP_OWN, fds[STATS_MAP_OWN], nr_slots);
+	if (m->header && m->routes && m->workers && m->cells && m->own)
 		return 0;
 	stats_maps_close(m);
 	return -ENOMEM;
@@ -76,7 +78,7 @@ int stats_maps_open(struct stats_maps *m, const int fds[NR_STATS_MAPS])
 
 void stats_maps_close(struct stats_maps *m)
 {
-	void *const p[NR_STATS_MAPS] = { m->header, m->routes, m->workers, m->cells };
+	void *const p[NR_STATS_MAPS] = { m->header, m->routes, m->workers, m->cells, m->own };
 
 	for (int i = 0; i < NR_STATS_MAPS; i++)
 		if (p[i])

@@ -20,6 +20,7 @@ struct stats_maps {
 	struct stats_route *routes;
 	struct stats_worker *workers;
 	struct stats_cell *cells;
+	struct stats_own *own;
 	size_t len[NR_STATS_MAPS]; /* bytes that are mapped */
 };
 
@@ -30,7 +31,7 @@ void stats_maps_close(struct stats_maps *m);
 /* Bytes of a map for @nr_slots workers, a whole number of pages. */
 size_t stats_map_len(enum stats_map_id id, u32 nr_slots);
 
-/* All four, which are as long as @nr_slots workers need. 0 or -errno. */
+/* All of them, which are as long as @nr_slots workers need. 0 or -errno. */
 int stats_maps_map(struct stats_maps *m, const int fds[NR_STATS_MAPS], u32 nr_slots) __must_check;
 
 /* Once, before anybody else sees them, all bytes 0: @about says pid, workers, names and times. */

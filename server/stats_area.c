@@ -213,10 +213,12 @@ static int load_maps(struct stats_area *a, const struct stats_area_config *confi
 	bpf_map__set_max_entries(bpf->maps.routes, STATS_ROUTES);
 	bpf_map__set_max_entries(bpf->maps.workers, nr_slots);
 	bpf_map__set_max_entries(bpf->maps.cells, nr_slots * STATS_ROUTES);
+	bpf_map__set_max_entries(bpf->maps.own, nr_slots);
 	err = stats_bpf__load(bpf);
 	if (!err) {
 		struct bpf_map *const maps[NR_STATS_MAPS] = { bpf->maps.header, bpf->maps.routes,
-							      bpf->maps.workers, bpf->maps.cells };
+							      bpf->maps.workers, bpf->maps.cells,
+							      bpf->maps.own };
 
 		for (int i = 0; !err && i < NR_STATS_MAPS; i++)
 			err = pin(a, maps[i], i, config->group);
