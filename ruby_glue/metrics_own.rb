@@ -36,7 +36,7 @@ module Hyperion
         @series.each { |labels, value| text << kind << "\t" << name << "\t" << labels << "\t" << shown(value) << "\n" }
       end
 
-      # A new process does not count again what the mold has counted. With the lock.
+      # What was counted while the app was loaded would be counted by each worker. With the lock.
       def forget
         @series.transform_values! { zero }
       end
