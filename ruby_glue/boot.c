@@ -27,6 +27,7 @@ extern const char glue_rb_request[], glue_rb_request_end[];
 extern const char glue_rb_metrics[], glue_rb_metrics_end[];
 extern const char glue_rb_metrics_own[], glue_rb_metrics_own_end[];
 extern const char glue_rb_logger[], glue_rb_logger_end[];
+extern const char glue_rb_path_templater[], glue_rb_path_templater_end[];
 extern const char glue_rb_runtime[], glue_rb_runtime_end[];
 extern const char glue_rb_server[], glue_rb_server_end[];
 extern const char glue_rb_page_cache[], glue_rb_page_cache_end[];
@@ -38,6 +39,7 @@ static const struct glue_source sources[] = {
 	{ "request.rb", glue_rb_request, glue_rb_request_end },
 	{ "metrics.rb", glue_rb_metrics, glue_rb_metrics_end },
 	{ "metrics_own.rb", glue_rb_metrics_own, glue_rb_metrics_own_end },
+	{ "path_templater.rb", glue_rb_path_templater, glue_rb_path_templater_end },
 	{ "logger.rb", glue_rb_logger, glue_rb_logger_end },
 	{ "runtime.rb", glue_rb_runtime, glue_rb_runtime_end },
 	{ "server.rb", glue_rb_server, glue_rb_server_end },
@@ -218,6 +220,7 @@ static VALUE init_module(VALUE unused)
 	glue_init_config(boot.module);
 	glue_init_runtime(boot.module);
 	glue_init_fork(boot.module);
+	glue_init_route(boot.module);
 	glue_init_server(boot.module);
 	glue_init_stats(boot.module);
 	/* `require "hyperion"` has happened; the gem of that name is never loaded. */

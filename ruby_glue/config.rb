@@ -63,7 +63,6 @@ module Hyperion
         h2: %i[max_concurrent_streams initial_window_size max_frame_size max_header_list_size max_total_streams],
         websocket: %i[permessage_deflate origin_allow_list max_message_bytes],
         worker_health: %i[max_rss_mb check_interval timeout],
-        metrics: %i[enabled path_templater],
       }.freeze
       # ...without these it would send in clear what was meant to be secret.
       REFUSED = %i[tls tls_cert tls_key tls_cert_path tls_key_path].freeze
@@ -109,6 +108,11 @@ module Hyperion
         block(place) do
           names.each { |name| define(name, place) { |*| @config.later(place) } }
         end
+      end
+
+      block(:metrics) do
+        define(:path_templater, :metrics) { |*values| @config.path_templater(values) }
+        define(:enabled, :metrics) { |*| @config.note("enabled in `metrics do` has no effect here: counting costs nothing that could be saved") }
       end
 
       define(:static) { |*prefix, **how| @config.static(prefix, how) }
@@ -180,6 +184,12 @@ module Hyperion
       def address(name, values)
         @address[name] = one(name, values)
         @address[:place] = here
+      end
+
+      def path_templater(values)
+        refuse("path_templater takes one value, not #{values.size}") unless values.size == 1
+        wrong = Internal.use_path_templater(values.first)
+        refuse("path_templater #{values.first.inspect}: #{wrong}") if wrong
       end
 
       def later(name)

@@ -44,6 +44,7 @@ void glue_restore_signals(void);
 /* Called once by glue_boot(), protected. */
 void glue_init_config(VALUE module);
 void glue_init_fork(VALUE module);
+void glue_init_route(VALUE module);
 void glue_init_server(VALUE module);
 
 #endif

@@ -217,6 +217,20 @@ test "an app names its routes: hyperion.route, else Rails' pattern, also when it
   assert_equal %w[named named named named named template], reading["routes"].map { |r| r["kind"] }.sort
 end
 
+test "rules of the config file name routes; a path that none matches, or an answer of 404, is named as ever" do
+  folder = open_folder
+  app = File.join(folder, "config.ru")
+  File.write(app, 'run ->(env) { [env["PATH_INFO"].start_with?("/no") ? 404 : 200, {}, ["hi"]] }')
+  config = File.join(folder, "c.rb")
+  File.write(config, "metrics do\n  path_templater(%r{\\A/shops/[^/]+} => '/shops/:shop', %r{raise} => '\\\\k<none>')\nend\n")
+  server, top_folder = serve_counted("-w", 1, "-e", "production", "-C", config, app)
+  %w[/shops/berlin/5 /shops/rome/6 /shops/rome /other/7 /none/8 /raise].each { |target| server.client.get(target) }
+  reading = eventually("all") { r = top(server, top_folder); r if r["requests"] == 6 }
+  assert_equal({ "GET /shops/:shop/:id" => { "2xx" => 2 }, "GET /shops/:shop" => { "2xx" => 1 }, "GET /other/:id" => { "2xx" => 1 },
+                 "- (not found)" => { "4xx" => 1 }, "GET /raise" => { "2xx" => 1 } }, counts(reading))
+  assert_match(/path_templater raised class=IndexError/, server.log)
+end
+
 test "hyperion-top: maps of another version, and what is no map at all" do
   server, folder = serve_counted("--no-bpf", "-w", 1)
   place = (server.statistics + [File.join(folder, "hyperion", server.instance)]).find { |path| File.directory?(path) }

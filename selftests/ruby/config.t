@@ -34,6 +34,14 @@ def assert_warned(pattern, text)
   assert_match pattern, glue.err
 end
 
+test "rules for the names of routes" do
+  assert_settings([], "metrics do\n  path_templater(%r{a} => 'b')\nend\n")
+  assert_settings([], "metrics { |m| m.path_templater ->(path) { path } }\n")
+  assert_refused(/path_templater \{"a"=>"b"\}: path_templater: a rule is a Regexp and a String, not "a"/, "metrics { path_templater('a' => 'b') }")
+  assert_refused(/path_templater 5: rules \{/, "metrics { path_templater 5 }")
+  assert_warned(/enabled in `metrics do` has no effect here/, "metrics { enabled true }")
+end
+
 test "trees of files" do
   assert_settings(
     ["static=/assets=/usr/lib", "static-immutable=/packs=/usr/bin", "static=/=/", "static_recheck=2"],
