@@ -65,6 +65,18 @@ on_each_loop "metrics are those of all workers, from any of them" do |mode|
   end
 end
 
+test "a well-kept client library reads both formats, and finds as much as we do" do
+  server = serve_admin
+  3.times { server.client.get("/") }
+  [[], ["Accept: #{OPEN}"]].each do |accept|
+    text = server.client.get("/-/metrics", BEARER, *accept).body
+    ours = Exposition.new(text, open: !accept.empty?)
+    families, samples = Exposition.by_library(text, open: !accept.empty?)
+    assert_equal ours.samples.size, samples
+    assert_equal ours.types.size, families
+  end
+end
+
 test "files, trees of them and what an app was too slow for" do
   folder = open_folder
   File.write(File.join(folder, "big"), "x" * 300_000)
