@@ -3,7 +3,8 @@
 
 #include <ruby.h>
 #include <ruby/thread.h>
-#include <time.h>
+
+#include "server/clock.h"
 
 #ifdef RUBY_INTERNAL_THREAD_EVENT_READY
 
@@ -12,12 +13,9 @@ static void thread_event(rb_event_flag_t event, const rb_internal_thread_event_d
 			 void *wait_ns)
 {
 	static _Thread_local u64 ready_ns;
-	struct timespec ts;
-	u64 now;
+	u64 now = monotonic_ns();
 
 	(void)unused;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	now = (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
 	if (event == RUBY_INTERNAL_THREAD_EVENT_READY)
 		ready_ns = now;
 	else if (ready_ns)

@@ -2,9 +2,9 @@
 #include "ruby_glue/pour.h"
 
 #include <ruby/thread.h>
-#include <time.h>
 
 #include "ruby_glue/head.h"
+#include "server/clock.h"
 
 #define PIECE_MAX APP_UNSENT_MAX /* of one answer of several, bytes */
 #define WAIT_NS NSEC_PER_SEC
@@ -13,14 +13,6 @@
 void pour_init(struct pour *p, struct reply *r)
 {
 	*p = (struct pour){ .r = r, .declared = r->content_length, .whole = r->app->nr_threads == 0 };
-}
-
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
 }
 
 static void *wait_room(void *job)
@@ -41,7 +33,7 @@ static void wait_for_turn(struct pour *p)
 		rb_nogvl(wait_room, job, RUBY_UBF_IO, NULL, 0);
 	if (unlikely(p->stopped))
 		rb_raise(rb_eIOError, "closed stream");
-	now = now_ns();
+	now = monotonic_ns();
 	if (now - p->offered_ns < OFFER_NS)
 		return;
 	if (p->offered_ns && app_has_others(p->r->app))

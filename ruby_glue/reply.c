@@ -5,9 +5,9 @@
 #include <ruby.h>
 #include <ruby/thread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "ruby_glue/finished.h"
+#include "server/clock.h"
 #include "server/fail.h"
 
 #define RING_FULL_WAIT_NS NSEC_PER_SEC
@@ -113,14 +113,6 @@ static void put_block(struct hold *h)
 	block_put(block);
 }
 
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
-
 static void *wait_answers(void *app)
 {
 	app_wait_answers(app, RING_FULL_WAIT_NS);
@@ -137,7 +129,7 @@ static int hand_over(struct reply *r, struct answer *a)
 	int err;
 
 	if (last) {
-		r->done_ns = r->job->answered_ns = now_ns();
+		r->done_ns = r->job->answered_ns = monotonic_ns();
 		if (!r->token)
 			r->token = glue_finished_token(r);
 		r->job->token = r->token;

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "ruby_glue/respond.h"
 
-#include <time.h>
-
 #include "ruby_glue/body.h"
 #include "ruby_glue/direct.h"
 #include "ruby_glue/env.h"
 #include "ruby_glue/env_key.h"
-#include "ruby_glue/route.h"
 #include "ruby_glue/error_page.h"
 #include "ruby_glue/failure.h"
 #include "ruby_glue/finished.h"
@@ -16,9 +13,11 @@
 #include "ruby_glue/input.h"
 #include "ruby_glue/internal.h"
 #include "ruby_glue/reply.h"
+#include "ruby_glue/route.h"
 #include "ruby_glue/runtime.h"
 #include "ruby_glue/stats.h"
 #include "ruby_glue/stream.h"
+#include "server/clock.h"
 
 static struct {
 	VALUE app; /* lives as long as boot.c's */
@@ -374,14 +373,6 @@ static bool finish(struct run *run)
 	return killed;
 }
 
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
-
 /* The job of a request whose answer has left, or never will. */
 static enum respond_end tell_sent(struct app *app, struct job *job, u64 *end_ns)
 {
@@ -391,7 +382,7 @@ static enum respond_end tell_sent(struct app *app, struct job *job, u64 *end_ns)
 	job->first = (struct answer){ .job = job, .flags = ANSWER_END, .fd = -1 };
 	err = app_answer(app, &job->first);
 	(void)err; /* a last answer always fits */
-	*end_ns = now_ns();
+	*end_ns = monotonic_ns();
 	return RESPOND_GO_ON;
 }
 
@@ -427,7 +418,7 @@ enum respond_end glue_respond(struct app *app, struct job *job, u64 *end_ns)
 	glue_gc_look();
 	reply_fini(&run.reply);
 	/* An answer that goes on without this thread has no end yet. */
-	*end_ns = run.reply.done_ns ? run.reply.done_ns : now_ns();
+	*end_ns = run.reply.done_ns ? run.reply.done_ns : monotonic_ns();
 	if (run.forked)
 		return RESPOND_FORKED;
 	return killed ? RESPOND_KILLED : RESPOND_GO_ON;

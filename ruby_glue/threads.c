@@ -6,11 +6,11 @@
 #include <ruby.h>
 #include <ruby/thread.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "ruby_glue/internal.h"
 #include "ruby_glue/respond.h"
+#include "server/clock.h"
 #include "server/log.h"
 
 /*
@@ -29,14 +29,6 @@ static struct crew {
 	u32 nr_started;
 	int grow_fd; /* eventfd: one more is wanted */
 } crew;
-
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
 
 /* --- one thread --- */
 
@@ -82,7 +74,7 @@ static bool step(VALUE (*fn)(VALUE arg), VALUE arg)
 /* Runs jobs until the app stops. */
 static enum respond_end run_jobs(struct app *app)
 {
-	u64 now = now_ns(), yielded = now;
+	u64 now = monotonic_ns(), yielded = now;
 	enum respond_end end;
 	struct job *job;
 
@@ -93,7 +85,7 @@ static enum respond_end run_jobs(struct app *app)
 				return RESPOND_GO_ON;
 			if (!step(wait_for_job, (VALUE)app))
 				return RESPOND_KILLED;
-			now = now_ns();
+			now = monotonic_ns();
 			continue;
 		}
 		end = glue_respond(app, job, &now);
@@ -109,7 +101,7 @@ static enum respond_end run_jobs(struct app *app)
 		if (now - yielded > (app_has_others(app) ? YIELD_NS : YIELD_ALONE_NS)) {
 			if (!step(offer_gvl, Qnil))
 				return RESPOND_KILLED;
-			now = yielded = now_ns();
+			now = yielded = monotonic_ns();
 		}
 	}
 }
@@ -163,7 +155,7 @@ static VALUE join_crew(VALUE arg)
 	const u64 *until_ns = (const u64 *)arg;
 
 	for (long i = 0; i < RARRAY_LEN(crew.threads); i++) {
-		u64 now = now_ns(), left = *until_ns > now ? *until_ns - now : 0;
+		u64 now = monotonic_ns(), left = *until_ns > now ? *until_ns - now : 0;
 		VALUE limit = DBL2NUM((double)left / (double)NSEC_PER_SEC);
 		VALUE thread = RARRAY_AREF(crew.threads, i);
 
@@ -175,7 +167,7 @@ static VALUE join_crew(VALUE arg)
 
 static int end_crew(u32 grace_ms)
 {
-	u64 until_ns = now_ns() + grace_ms * NSEC_PER_MSEC;
+	u64 until_ns = monotonic_ns() + grace_ms * NSEC_PER_MSEC;
 	VALUE all = Qfalse;
 
 	if (glue_protect(join_crew, (VALUE)&until_ns, &all))

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "server/clock.h"
 #include "server/fail.h"
 #include "server/fpath.h"
 #include "server/ftree.h"
@@ -46,14 +47,10 @@ static void order_put(struct order *o)
 
 static struct fcache_now now(void)
 {
-	struct fcache_now n;
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	n.ns = (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	n.second = (u64)ts.tv_sec;
-	return n;
+	return (struct fcache_now){
+		.ns = monotonic_ns(),
+		.second = clock_ns(CLOCK_REALTIME) / NSEC_PER_SEC,
+	};
 }
 
 /* --- building --- */

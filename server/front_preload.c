@@ -2,20 +2,12 @@
 /* Folders into the cache before anybody asks. */
 #include <fts.h>
 #include <limits.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "server/clock.h"
 #include "server/fail.h"
 #include "server/front.h"
 #include "server/log.h"
-
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
 
 /* "a.js.gz" beside "a.js" is a coding of that one, and comes with it. */
 static bool is_sibling(const FTSENT *e)
@@ -80,7 +72,7 @@ int front_preload(struct front *f, const char *dir, bool immutable,
 		  void (*progress)(const char *dir, const struct preload *p), struct preload *out)
 {
 	char room[PATH_MAX], *const paths[] = { room, NULL };
-	u64 start = now_ns(), said = start;
+	u64 start = monotonic_ns(), said = start;
 	FTSENT *e;
 	int err = 0;
 	FTS *fts;
@@ -93,7 +85,7 @@ int front_preload(struct front *f, const char *dir, bool immutable,
 	if (!fts)
 		return -errno;
 	while (!err && (e = fts_read(fts))) {
-		u64 now = now_ns();
+		u64 now = monotonic_ns();
 
 		if (e->fts_level == 0 && e->fts_info != FTS_D && e->fts_info != FTS_DP)
 			err = e->fts_errno ? -e->fts_errno : -ENOTDIR;
@@ -105,7 +97,7 @@ int front_preload(struct front *f, const char *dir, bool immutable,
 			progress(dir, out);
 		}
 	}
-	out->ns = now_ns() - start;
+	out->ns = monotonic_ns() - start;
 	fts_close(fts);
 	return err;
 }

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "server/clock.h"
 #include "server/fail.h"
 
 /* Shares of a look's time, in percent. */
@@ -40,18 +41,11 @@ void pace_register(struct pace *p)
 	__atomic_store_n(&p->nr_clocks, min(p->nr_entered, p->max_clocks), __ATOMIC_RELEASE);
 }
 
-static u64 clock_ns(clockid_t id)
-{
-	struct timespec ts;
-
-	return clock_gettime(id, &ts) ? 0 : (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
-
 void pace_read(struct pace *p, struct pace_mark *mark)
 {
 	u32 nr = __atomic_load_n(&p->nr_clocks, __ATOMIC_ACQUIRE);
 
-	mark->wall_ns = clock_ns(CLOCK_MONOTONIC);
+	mark->wall_ns = monotonic_ns();
 	mark->cpu_ns = 0;
 	for (u32 i = 0; i < nr; i++)
 		mark->cpu_ns += clock_ns(__atomic_load_n(&p->clocks[i], __ATOMIC_RELAXED));

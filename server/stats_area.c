@@ -13,10 +13,10 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "gen/bpf/stats.skel.h"
+#include "server/clock.h"
 #include "server/log.h"
 #include "server/stats.h"
 
@@ -305,21 +305,13 @@ static int make_maps(struct stats_area *a, const struct stats_area_config *confi
 	return make_shared_memory(a, config, nr_slots);
 }
 
-static u64 clock_ns(clockid_t id)
-{
-	struct timespec ts;
-
-	clock_gettime(id, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
-
 static int fill_header(struct stats_area *a, const struct stats_area_config *config, u32 nr_slots)
 {
 	struct stats_header about = {
 		.pid = (u32)getpid(),
 		.nr_workers = config->nr_workers,
 		.nr_threads = config->nr_threads,
-		.start_ns = clock_ns(CLOCK_MONOTONIC),
+		.start_ns = monotonic_ns(),
 		.start_time = clock_ns(CLOCK_REALTIME) / NSEC_PER_SEC,
 	};
 	int err = stats_maps_map(&a->maps, a->fds, nr_slots);

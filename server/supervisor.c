@@ -8,10 +8,10 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "server/admin.h"
+#include "server/clock.h"
 #include "server/log.h"
 #include "server/loop.h"
 #include "server/notify.h"
@@ -25,10 +25,7 @@
 
 u64 supervisor_clock_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * MSEC_PER_SEC + (u64)ts.tv_nsec / NSEC_PER_MSEC;
+	return monotonic_ns() / NSEC_PER_MSEC;
 }
 
 u64 supervisor_back_off(u32 *ms)

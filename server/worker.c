@@ -3,12 +3,12 @@
 
 #include <poll.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "server/acceptor.h"
 #include "server/admin.h"
 #include "server/app.h"
+#include "server/clock.h"
 #include "server/conn.h"
 #include "server/control.h"
 #include "server/front_conf.h"
@@ -61,21 +61,10 @@ struct worker {
 	struct app app;
 };
 
-static u64 clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
-
 static void update_clock(struct worker *w)
 {
-	struct timespec ts;
-
-	w->http.now_ns = clock_ns();
-	clock_gettime(CLOCK_REALTIME_COARSE, &ts);
-	date_set(&w->http.date, (u64)ts.tv_sec);
+	w->http.now_ns = monotonic_ns();
+	date_set(&w->http.date, clock_ns(CLOCK_REALTIME_COARSE) / NSEC_PER_SEC);
 }
 
 static u64 now_ms(const struct worker *w)
@@ -490,7 +479,7 @@ static void update_stats(struct worker *w, u64 from_ns, u32 events)
 		.accept_errors = w->acceptor.nr_errors,
 		.log_dropped = w->log.log.dropped,
 	};
-	u64 now = clock_ns();
+	u64 now = monotonic_ns();
 
 	stats_turn(&w->stats, from_ns, now, events);
 	worker_stats_publish(&w->stats, &n, now);
@@ -516,7 +505,7 @@ static int serve(struct worker *w)
 		admin_deliver(&w->admin);
 		/* What epoll sends is sent within this turn: it took as long as the turn until here. */
 		if (!w->uses_uring)
-			w->http.now_ns = clock_ns();
+			w->http.now_ns = monotonic_ns();
 		conns_flush(&w->conns);
 		if (w->has_app)
 			exchange(w);
