@@ -7,15 +7,7 @@
 #include "server/plain.h"
 #include "server/route.h"
 
-/* How long a client that has shut its side down may wait for a thread of the app. */
-#define HALF_CLOSED_MS 1000
-
 #define TARGET_SHOWN 200u /* bytes of a request's target in a line of the log */
-
-static u64 after_ms(const struct link *l, u32 ms)
-{
-	return l->http->now_ns + ms * NSEC_PER_MSEC;
-}
 
 static void h1_open(struct link *l)
 {
@@ -28,7 +20,7 @@ static void h1_open(struct link *l)
 	/* A client that connects and says nothing. */
 	if (l->http->draining)
 		ms = min(ms, limits->idle_keepalive_ms);
-	l->deadline_ns = after_ms(l, ms);
+	l->deadline_ns = h1_after_ms(l, ms);
 }
 
 /* The app may still take the connection, and with it what came behind the last request. */
@@ -42,8 +34,7 @@ static bool may_be_hijacked(const struct h1 *h)
 	return last->app != REQ_NOT_FOR_APP && !last->head_sent;
 }
 
-/* No more input for now: the peer asks faster than it takes or than we answer. */
-static bool crowded(struct link *l)
+bool h1_crowded(struct link *l)
 {
 	const struct limits *limits = l->http->limits;
 	struct h1 *h = h1_of(l);
@@ -57,81 +48,6 @@ static bool crowded(struct link *l)
 	if (h->phase == H1_BODY ? body_crowded(&h->req->body) : h->nr_order >= limits->max_pipelined)
 		return true;
 	return outq_len(&l->out) >= limits->max_out_bytes;
-}
-
-/* How long the client may take over a request from its first byte. */
-static u32 max_read_ms(const struct limits *limits)
-{
-	return limits->max_request_ms ? min(limits->max_request_read_ms, limits->max_request_ms)
-				      : limits->max_request_read_ms;
-}
-
-/*
- * The request that waits longest for the end of its answer: the first in order,
- * since answered ones leave it from there. NULL when it is still being read.
- */
-static struct req *longest_waiting(struct link *l)
-{
-	struct h1 *h = h1_of(l);
-	struct req *r;
-
-	if (list_empty(&h->order) || l->flags & LINK_DETACH)
-		return NULL;
-	r = list_first(&h->order, struct req, order);
-	return h->phase == H1_BODY && r == h->req ? NULL : r;
-}
-
-/* max_request_ms of the answer that is due first. */
-static void limit_answer(struct link *l)
-{
-	struct req *r = longest_waiting(l);
-	u64 at;
-
-	if (!r)
-		return;
-	at = r->times[REQ_T_START] + l->http->limits->max_request_ms * NSEC_PER_MSEC;
-	l->deadline_ns = l->deadline_ns ? min(l->deadline_ns, at) : at;
-}
-
-/* After every event: until when does this link wait, and for more input at all? */
-static void settle(struct link *l)
-{
-	const struct limits *limits = l->http->limits;
-	struct h1 *h = h1_of(l);
-
-	l->flags &= ~(u32)LINK_PAUSED;
-	switch (h->phase) {
-	case H1_HEAD:
-		if (h->start_ns)
-			l->deadline_ns =
-				h->start_ns +
-				min(limits->read_timeout_ms, max_read_ms(limits)) * NSEC_PER_MSEC;
-		else if (list_empty(&h->order))
-			l->deadline_ns = after_ms(l, limits->idle_keepalive_ms);
-		else
-			l->deadline_ns = 0;
-		break;
-	case H1_BODY:
-		l->deadline_ns =
-			min(after_ms(l, limits->read_timeout_ms),
-			    h->req->times[REQ_T_START] + max_read_ms(limits) * NSEC_PER_MSEC);
-		break;
-	case H1_DONE:
-		l->deadline_ns = 0;
-		if (list_empty(&h->order))
-			l->flags |= LINK_CLOSE;
-		else if (l->flags & LINK_EOF)
-			l->deadline_ns = after_ms(l, HALF_CLOSED_MS);
-		break;
-	}
-	if (unlikely(limits->max_request_ms))
-		limit_answer(l);
-	if (l->flags & LINK_DETACH) {
-		l->flags &= ~(u32)LINK_CLOSE;
-		l->deadline_ns = 0;
-	}
-	if (crowded(l))
-		l->flags |= LINK_PAUSED;
 }
 
 /* Nobody in the order gets an answer any more. */
@@ -402,7 +318,7 @@ void h1_body_progress(void *arg, int err)
 		h1_refuse(l, r, err == -ENOSPC ? 507 : 500, "the body could not be stored");
 	else if (done)
 		submit(l, r);
-	settle(l);
+	h1_settle(l);
 	l->http->touch(l);
 }
 
@@ -411,7 +327,7 @@ static size_t h1_input(struct link *l, const char *p, size_t len)
 	struct h1 *h = h1_of(l);
 	size_t off = 0, n = 1;
 
-	while (off < len && n && !crowded(l)) {
+	while (off < len && n && !h1_crowded(l)) {
 		switch (h->phase) {
 		case H1_HEAD:
 			n = h1_read_head(l, p + off, len - off);
@@ -428,7 +344,7 @@ static size_t h1_input(struct link *l, const char *p, size_t len)
 		}
 		off += n;
 	}
-	settle(l);
+	h1_settle(l);
 	return off;
 }
 
@@ -443,7 +359,7 @@ static void h1_eof(struct link *l)
 		req_abort(h->req);
 	}
 	h->phase = H1_DONE;
-	settle(l);
+	h1_settle(l);
 }
 
 /* A body cut short and a closed connection are how the client sees it. */
@@ -454,29 +370,7 @@ static void cut_answer(struct link *l, struct req *r, struct outq *q)
 	finish(l, r, q, q->queued);
 }
 
-/*
- * The client has shut its side down and waits for answers: most likely it is
- * gone. What runs may end, what still queues is given up.
- */
-static void give_up_queued(struct link *l)
-{
-	struct h1 *h = h1_of(l);
-	struct list *pos, *tmp;
-	bool cut = false;
-
-	/* An answer may not take the place of one before it: with one, all behind it go. */
-	list_for_each_safe (pos, tmp, &h->order) {
-		struct req *r = list_entry(pos, struct req, order);
-
-		cut |= !r->answered && !(r->app == REQ_WITH_APP && job_claimed(&r->job));
-		if (!cut)
-			continue;
-		h->nr_order--;
-		req_abort(r);
-	}
-}
-
-static void end_overtime(struct link *l, struct req *r)
+void h1_end_overtime(struct link *l, struct req *r)
 {
 	struct outq *q = h1_answer_queue(l, r);
 
@@ -492,48 +386,6 @@ static void end_overtime(struct link *l, struct req *r)
 		cut_answer(l, r, q);
 	else
 		answer_plain(l, r, 503, "the application did not answer in time");
-}
-
-/* The app goes on with what it has begun, but not for this client. */
-static bool any_overtime(struct link *l)
-{
-	u64 max_ns = l->http->limits->max_request_ms * NSEC_PER_MSEC;
-	bool any = false;
-	struct req *r;
-
-	while (max_ns && (r = longest_waiting(l)) &&
-	       r->times[REQ_T_START] + max_ns <= l->http->now_ns) {
-		any = true;
-		end_overtime(l, r);
-	}
-	return any;
-}
-
-static void h1_timeout(struct link *l)
-{
-	struct h1 *h = h1_of(l);
-	struct req *r;
-
-	if (any_overtime(l)) {
-		settle(l);
-		/* What else is due has its turn next. */
-		if (l->deadline_ns)
-			l->deadline_ns = max(l->deadline_ns, after_ms(l, 1));
-		return;
-	}
-	if (h->phase == H1_DONE) {
-		give_up_queued(l);
-	} else if (h->phase == H1_BODY) {
-		h1_refuse(l, h->req, 408, "the body did not come in time");
-	} else if (h->phase == H1_HEAD && h->start_ns) {
-		r = h1_begin(l);
-		if (r)
-			h1_refuse(l, r, 408, "the request head did not come in time");
-	} else if (outq_empty(&l->out)) {
-		h->phase = H1_DONE;
-	}
-	/* A client that still takes its answer is not idle: settle() gives it as long again. */
-	settle(l);
 }
 
 /* It will never be complete. */
@@ -601,7 +453,7 @@ static void take_answer(struct link *l, struct req *r, struct answer *a)
 static void h1_due(struct link *l, struct req *r)
 {
 	take_answer(l, r, req_take_lent(r));
-	settle(l);
+	h1_settle(l);
 }
 
 static void h1_answer(struct link *l, struct req *r, struct answer *a)
@@ -622,12 +474,12 @@ static void h1_answer(struct link *l, struct req *r, struct answer *a)
 	} else {
 		take_answer(l, r, a);
 	}
-	settle(l);
+	h1_settle(l);
 }
 
 static void h1_output(struct link *l)
 {
-	settle(l);
+	h1_settle(l);
 }
 
 static void h1_shutdown(struct link *l)
@@ -636,7 +488,8 @@ static void h1_shutdown(struct link *l)
 
 	/* http->draining makes the next answer the last; who has none to come may not stay. */
 	if (h->phase == H1_HEAD && !h->start_ns && list_empty(&h->order))
-		l->deadline_ns = min(l->deadline_ns, after_ms(l, l->http->limits->idle_keepalive_ms));
+		l->deadline_ns =
+			min(l->deadline_ns, h1_after_ms(l, l->http->limits->idle_keepalive_ms));
 }
 
 static void h1_close(struct link *l)

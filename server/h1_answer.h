@@ -15,14 +15,14 @@
  * (r->chunked_out, and r->last where only the close can). 0 or -ENOMEM, then
  * a part may be queued.
  */
+int h1_put_answer(struct req *r, struct answer *a, const struct date *date,
+		  struct outq *q) __must_check;
+
 /*
  * The same for one with ANSWER_NAMED. -ENOENT: there is nothing to send, and
  * r->file.status says why.
  */
 int h1_put_named(struct req *r, struct answer *a, const struct date *date,
 		 struct outq *q) __must_check;
-
-int h1_put_answer(struct req *r, struct answer *a, const struct date *date,
-		  struct outq *q) __must_check;
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the two halves of HTTP/1.x share: h1.c (order, answers, time) and
- * h1_read.c (heads and bodies). Nobody else includes it.
+ * What the parts of HTTP/1.x share: h1.c (order, answers), h1_read.c (heads
+ * and bodies) and h1_deadline.c (time). Nobody else includes it.
  */
 #ifndef HYPERION_SERVER_H1_STATE_H
 #define HYPERION_SERVER_H1_STATE_H
@@ -38,7 +38,15 @@ static inline struct h1 *h1_of(struct link *l)
 	return (struct h1 *)l->state;
 }
 
+static inline u64 h1_after_ms(const struct link *l, u32 ms)
+{
+	return l->http->now_ns + ms * NSEC_PER_MSEC;
+}
+
 /* --- h1.c --- */
+
+/* No more input for now: the peer asks faster than it takes or than we answer. */
+bool h1_crowded(struct link *l);
 
 /* The link cannot go on at all: no memory to answer with. Frees the requests. */
 void h1_give_up(struct link *l);
@@ -55,6 +63,9 @@ void h1_refuse(struct link *l, struct req *r, int status, const char *why);
 /* The whole request is here. */
 void h1_dispatch(struct link *l, struct req *r);
 
+/* The app goes on with @r, but not for this client: 503, or a cut. */
+void h1_end_overtime(struct link *l, struct req *r);
+
 /* For body_add(): the file of a body (arg is the req) has taken all bytes so far, or cannot. */
 void h1_body_progress(void *arg, int err);
 
@@ -62,5 +73,13 @@ void h1_body_progress(void *arg, int err);
 
 size_t h1_read_head(struct link *l, const char *p, size_t len);
 size_t h1_read_body(struct link *l, const char *p, size_t len);
+
+/* --- h1_deadline.c --- */
+
+/* After every event: until when does this link wait, and for more input at all? */
+void h1_settle(struct link *l);
+
+/* For the protocol's table: the link's deadline is over. */
+void h1_timeout(struct link *l);
 
 #endif
