@@ -3,44 +3,17 @@
 
 #include <assert.h>
 #include <limits.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "server/app_state.h"
 #include "server/fail.h"
 #include "server/futex.h"
 
 enum io_state { IO_AWAKE, IO_HOLDING, IO_SLEEPING };
 
-/*
- * app.lead: the name of the leading thread, or one of these. Whoever it names
- * is awake, and before it sleeps it takes its name out and looks into the queue.
- * So what is pushed while lead is not LEAD_NONE is seen by somebody; what is
- * pushed later finds LEAD_NONE, and app_submit() wakes a thread. A leader that
- * blocks keeps the lead until app_before_wait() gives it to a spare.
- */
-#define LEAD_NONE 0ull
-#define LEAD_WOKEN 1ull /* a thread is on its way; beside a name the bit means nothing */
-
 #define STALL_NS ((s64)APP_STALL_NS) /* times are compared with their signs */
-
-#define TOKENS_AT_STOP (1u << 30)
-
-/* A wait without end still has one, so that it ends with -EINTR even under SA_RESTART. */
-#define FOR_EVER_NS (3600 * NSEC_PER_SEC)
-
-/* The calling thread's name: an address, so neither LEAD_NONE nor LEAD_WOKEN. */
-static u64 self(void)
-{
-	return (u64)pthread_self();
-}
-
-static bool leads(u64 lead, u64 who)
-{
-	return (lead & ~LEAD_WOKEN) == who;
-}
 
 static u32 round_up_pow2(u32 n)
 {
@@ -97,136 +70,6 @@ void app_fini(struct app *a)
 	close(a->idle_fd);
 }
 
-/* --- idle threads --- */
-
-/* One idle thread less; false when there is none. */
-static bool take_idle(struct app *a)
-{
-	u32 nr = __atomic_load_n(&a->nr_idle, __ATOMIC_ACQUIRE);
-
-	while (nr)
-		if (__atomic_compare_exchange_n(&a->nr_idle, &nr, nr - 1, false, __ATOMIC_ACQ_REL,
-						__ATOMIC_ACQUIRE))
-			return true;
-	return false;
-}
-
-/* After take_idle(): one token, for whichever idle thread is first. */
-static void post_token(struct app *a, u32 nr)
-{
-	if (a->by_fd) {
-		u64 add = nr;
-		ssize_t written = write(a->idle_fd, &add, sizeof(add));
-
-		assert(written == sizeof(add)); /* the counter is far from full */
-		(void)written;
-		return;
-	}
-	/* Release pairs with the acquire in take_token(). */
-	__atomic_fetch_add(&a->tokens, nr, __ATOMIC_RELEASE);
-	futex_wake(&a->tokens, (int)min(nr, (u32)INT_MAX));
-}
-
-/* Whoever takes a token was woken to lead. */
-static bool take_token(struct app *a)
-{
-	if (a->by_fd) {
-		u64 one;
-
-		if (read(a->idle_fd, &one, sizeof(one)) != sizeof(one))
-			return false;
-	} else {
-		u32 nr = __atomic_load_n(&a->tokens, __ATOMIC_RELAXED);
-
-		do {
-			if (!nr)
-				return false;
-		} while (!__atomic_compare_exchange_n(&a->tokens, &nr, nr - 1, false,
-						      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
-	}
-	__atomic_exchange_n(&a->lead, self(), __ATOMIC_ACQ_REL);
-	return true;
-}
-
-/* 0, or -EINTR. */
-static int wait_token(struct app *a)
-{
-	while (!take_token(a)) {
-		struct pollfd p = { .fd = a->idle_fd, .events = POLLIN };
-		int err;
-
-		if (a->by_fd)
-			err = poll(&p, 1, -1) < 0 ? -errno : 0;
-		else
-			err = futex_wait(&a->tokens, 0, FOR_EVER_NS);
-		if (err == -EINTR)
-			return err;
-	}
-	return 0;
-}
-
-/* Idle no more. Who has been counted as woken already has a token coming, and takes it. */
-static void withdraw(struct app *a)
-{
-	if (take_idle(a))
-		return;
-	while (wait_token(a))
-		;
-}
-
-static bool led_by_other(u64 lead, u64 me)
-{
-	return lead > LEAD_WOKEN && !leads(lead, me);
-}
-
-bool app_idle(struct app *a)
-{
-	u64 lead = __atomic_load_n(&a->lead, __ATOMIC_RELAXED), me = self();
-
-	if (app_stopping(a))
-		return false;
-	/* Before lead: app_submit() finds LEAD_NONE and then somebody to wake. */
-	__atomic_fetch_add(&a->nr_idle, 1, __ATOMIC_ACQ_REL);
-	/*
-	 * Acquire and release, here and below, pairs with the fetch_or in
-	 * app_submit(): either that one sees that nobody leads and one is idle, or
-	 * we see what it pushed.
-	 */
-	if (led_by_other(lead, me))
-		lead = __atomic_fetch_add(&a->lead, 0, __ATOMIC_ACQ_REL);
-	/* That one will look before it sleeps: what is queued is its own to do. */
-	if (led_by_other(lead, me))
-		return true;
-	/* LEAD_WOKEN too: that thread may have been this one. If not, it leads when it comes. */
-	__atomic_exchange_n(&a->lead, LEAD_NONE, __ATOMIC_ACQ_REL);
-	/* After app_stop() there are tokens enough for who sleeps all the same. */
-	if (!ring_count(&a->jobs) && !app_stopping(a))
-		return true;
-	withdraw(a);
-	return false;
-}
-
-void app_sleep(struct app *a)
-{
-	if (wait_token(a))
-		withdraw(a);
-}
-
-void app_woken(struct app *a)
-{
-	/* Another may have been faster. */
-	if (!take_token(a))
-		withdraw(a);
-}
-
-void app_stop(struct app *a)
-{
-	/* Release pairs with the acquire in app_stopping(). */
-	__atomic_exchange_n(&a->stopping, 1, __ATOMIC_ACQ_REL);
-	/* More than there can be threads: nobody sleeps any more. */
-	post_token(a, TOKENS_AT_STOP);
-}
-
 /* --- the I/O thread --- */
 
 /* For how long nothing has been claimed (or could not have been). Two clocks: may be below 0. */
@@ -269,14 +112,14 @@ static void grow(struct app *a)
 static void wake_spare(struct app *a, u64 now_ns)
 {
 	a->since_ns = now_ns;
-	if (!take_idle(a)) {
+	if (!app_take_idle(a)) {
 		grow(a);
 		return;
 	}
 	/* Acquire and release: as every write of it; the token says who it is. */
 	__atomic_exchange_n(&a->lead, LEAD_WOKEN, __ATOMIC_ACQ_REL);
 	a->nr_spares++;
-	post_token(a, 1);
+	app_post_token(a, 1);
 }
 
 static void run_inline(struct app *a, struct job **jobs, u32 nr, u64 now_ns)
@@ -314,9 +157,9 @@ u32 app_submit(struct app *a, struct job **jobs, u32 nr, u64 now_ns)
 	(void)pushed;
 	/* Acquire and release, pairs with the writes of lead in app_idle(). */
 	lead = __atomic_fetch_or(&a->lead, LEAD_WOKEN, __ATOMIC_ACQ_REL);
-	if (lead == LEAD_NONE && take_idle(a)) {
+	if (lead == LEAD_NONE && app_take_idle(a)) {
 		a->nr_wakes++;
-		post_token(a, 1);
+		app_post_token(a, 1);
 	}
 	/* A leader that has been in one handler for so long need not be waited for... */
 	stalled = lead != LEAD_NONE && was_empty && stalled_for(a, now_ns) >= STALL_NS;
@@ -448,25 +291,12 @@ void app_grown(struct app *a)
 	__atomic_store_n(&a->growing, 0, __ATOMIC_RELEASE);
 }
 
-/* The calling thread will not look any more: if it leads, nobody does, and what is queued wakes another. */
-static void leave(struct app *a)
-{
-	if (!leads(__atomic_load_n(&a->lead, __ATOMIC_RELAXED), self()))
-		return;
-	/* Acquire and release, pairs with the fetch_or in app_submit(), as in app_idle(). */
-	__atomic_exchange_n(&a->lead, LEAD_NONE, __ATOMIC_ACQ_REL);
-	if (!ring_count(&a->jobs) || !take_idle(a))
-		return;
-	__atomic_exchange_n(&a->lead, LEAD_WOKEN, __ATOMIC_ACQ_REL);
-	post_token(a, 1);
-}
-
 bool app_surplus(struct app *a)
 {
 	if (likely(a->nr_extra <= a->nr_streaming))
 		return false;
 	__atomic_store_n(&a->nr_extra, a->nr_extra - 1, __ATOMIC_RELAXED);
-	leave(a);
+	app_leave(a);
 	return true;
 }
 
@@ -532,8 +362,8 @@ static bool dispensable(struct app *a, u64 me, u64 now_ns)
 struct job *app_next(struct app *a, u64 now_ns)
 {
 	/* Relaxed: only what this thread itself wrote matters. */
-	u64 me = self(), lead = __atomic_load_n(&a->lead, __ATOMIC_RELAXED);
-	bool leading = leads(lead, me);
+	u64 me = app_self(), lead = __atomic_load_n(&a->lead, __ATOMIC_RELAXED);
+	bool leading = app_leads(lead, me);
 	struct job *j;
 
 	pace_enter(&a->pace);

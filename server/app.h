@@ -84,7 +84,7 @@ struct app {
 
 	/* Words on which both sides meet; every write is a read-modify-write. */
 	__cacheline_aligned u32 io_state; /* enum io_state in app.c, futex */
-	__cacheline_aligned u64 lead; /* the leader, see app.c */
+	__cacheline_aligned u64 lead; /* the leader, see app_state.h */
 	u32 nr_idle; /* threads that announced their sleep, less the tokens on their way */
 	u32 tokens; /* futex: each lets one idle thread go on */
 	u32 stopping;
