@@ -2,39 +2,62 @@
 #include "server/options.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <strings.h>
-#include <sys/stat.h>
 
 #include "server/access_format.h"
+#include "server/conf_files.h"
 #include "server/log.h"
+#include "server/option_value.h"
 
 #define MAX_CONNECTIONS 10000000ull
 
-static int parse_u64(const char *text, u64 low, u64 high, u64 *out)
-{
-	char *end;
-	u64 n;
+/*
+ * Settings that are one field of struct conf: set_FIELD(), set_no_FIELD(). Each
+ * ends in a declaration that takes the semicolon.
+ */
+#define SET_TEXT(field)                                                                            \
+	static int set_##field(struct conf *conf, const char *value, const char **why)             \
+	{                                                                                          \
+		return option_text(conf->field, sizeof(conf->field), value, why);                  \
+	}                                                                                          \
+	struct conf
+#define SET_BOOL(field)                                                                            \
+	static int set_##field(struct conf *conf, const char *value, const char **why)             \
+	{                                                                                          \
+		return option_bool(&conf->field, value, why);                                      \
+	}                                                                                          \
+	struct conf
+#define SET_OFF(field)                                                                             \
+	static int set_no_##field(struct conf *conf, const char *value, const char **why)          \
+	{                                                                                          \
+		(void)value;                                                                       \
+		(void)why;                                                                         \
+		conf->field = false;                                                               \
+		return 0;                                                                          \
+	}                                                                                          \
+	struct conf
 
-	if (text[0] < '0' || text[0] > '9')
-		return -EINVAL;
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	if (errno || *end || n < low || n > high)
-		return -EINVAL;
-	*out = n;
-	return 0;
-}
+SET_TEXT(config);
+SET_TEXT(rackup);
+SET_TEXT(environment);
+SET_TEXT(user);
+SET_TEXT(group);
+SET_TEXT(log_file);
+SET_TEXT(error_log);
+SET_TEXT(admin_token_file);
+SET_TEXT(admin_host);
+SET_TEXT(pidfile);
 
-static int set_u32(u32 *out, const char *value, u64 low, u64 high, u32 scale)
-{
-	u64 n;
+SET_BOOL(pin);
+SET_BOOL(preload);
+SET_BOOL(no_app);
+SET_BOOL(no_preload_static);
+SET_BOOL(request_id);
+SET_BOOL(log_requests);
+SET_BOOL(no_bpf);
 
-	if (parse_u64(value, low, high, &n))
-		return -EINVAL;
-	*out = (u32)n * scale;
-	return 0;
-}
+SET_OFF(preload);
+SET_OFF(request_id);
+SET_OFF(log_requests);
 
 static int set_bind(struct conf *conf, const char *value, const char **why)
 {
@@ -58,7 +81,7 @@ static int set_port(struct conf *conf, const char *value, const char **why)
 	u64 port;
 
 	*why = "a number from 1 to 65535";
-	if (parse_u64(value, 1, 65535, &port))
+	if (option_u64(value, 1, 65535, &port))
 		return -EINVAL;
 	snprintf(uri, sizeof(uri), "tcp://0.0.0.0:%u", (u32)port);
 	return set_bind(conf, uri, why);
@@ -67,7 +90,7 @@ static int set_port(struct conf *conf, const char *value, const char **why)
 static int set_workers(struct conf *conf, const char *value, const char **why)
 {
 	*why = "a number from 1 to 256";
-	return set_u32(&conf->nr_workers, value, 1, MAX_WORKERS, 1);
+	return option_u32(&conf->nr_workers, value, 1, MAX_WORKERS, 1);
 }
 
 static int set_io_uring(struct conf *conf, const char *value, const char **why)
@@ -84,95 +107,16 @@ static int set_io_uring(struct conf *conf, const char *value, const char **why)
 	return 0;
 }
 
-/* A switch: NULL on the command line, else words for true and false. */
-static int set_bool(bool *out, const char *value, const char **why)
-{
-	static const char *const on[] = { "1", "true", "yes", "on" };
-	static const char *const off[] = { "0", "false", "no", "off" };
-
-	*why = "true or false";
-	for (size_t i = 0; i < ARRAY_SIZE(on); i++) {
-		if (!value || strcasecmp(value, on[i]) == 0) {
-			*out = true;
-			return 0;
-		}
-		if (strcasecmp(value, off[i]) == 0) {
-			*out = false;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
-static int set_pin(struct conf *conf, const char *value, const char **why)
-{
-	return set_bool(&conf->pin, value, why);
-}
-
-static int set_preload(struct conf *conf, const char *value, const char **why)
-{
-	return set_bool(&conf->preload, value, why);
-}
-
-static int set_no_preload(struct conf *conf, const char *value, const char **why)
-{
-	(void)value;
-	(void)why;
-	conf->preload = false;
-	return 0;
-}
-
-static int set_no_app(struct conf *conf, const char *value, const char **why)
-{
-	return set_bool(&conf->no_app, value, why);
-}
-
-static int set_text(char *out, size_t room, const char *value, const char **why)
-{
-	size_t len = strlen(value);
-
-	*why = "a name, not empty and not longer than 255 bytes";
-	if (len == 0 || len >= room)
-		return -EINVAL;
-	memcpy(out, value, len + 1);
-	return 0;
-}
-
-static int set_config(struct conf *conf, const char *value, const char **why)
-{
-	return set_text(conf->config, sizeof(conf->config), value, why);
-}
-
-static int set_rackup(struct conf *conf, const char *value, const char **why)
-{
-	return set_text(conf->rackup, sizeof(conf->rackup), value, why);
-}
-
-static int set_environment(struct conf *conf, const char *value, const char **why)
-{
-	return set_text(conf->environment, sizeof(conf->environment), value, why);
-}
-
-static int set_user(struct conf *conf, const char *value, const char **why)
-{
-	return set_text(conf->user, sizeof(conf->user), value, why);
-}
-
-static int set_group(struct conf *conf, const char *value, const char **why)
-{
-	return set_text(conf->group, sizeof(conf->group), value, why);
-}
-
 static int set_threads(struct conf *conf, const char *value, const char **why)
 {
 	*why = "a number from 0 (handlers run on the I/O thread) to 256";
-	return set_u32(&conf->nr_threads, value, 0, 256, 1);
+	return option_u32(&conf->nr_threads, value, 0, 256, 1);
 }
 
 static int set_max_pending(struct conf *conf, const char *value, const char **why)
 {
 	*why = "a number from 1 to 1000000";
-	return set_u32(&conf->max_pending, value, 1, 1000000, 1);
+	return option_u32(&conf->max_pending, value, 1, 1000000, 1);
 }
 
 static int set_max_in_flight(struct conf *conf, const char *value, const char **why)
@@ -185,7 +129,7 @@ static int set_max_in_flight(struct conf *conf, const char *value, const char **
 	else if (strcmp(value, "auto") == 0)
 		*nr = MAX_IN_FLIGHT_AUTO;
 	else
-		return set_u32(nr, value, 1, 1000, 1);
+		return option_u32(nr, value, 1, 1000, 1);
 	return 0;
 }
 
@@ -196,117 +140,38 @@ static int set_max_request(struct conf *conf, const char *value, const char **wh
 		conf->limits.max_request_ms = 0;
 		return 0;
 	}
-	return set_u32(&conf->limits.max_request_ms, value, 1, 86400, MSEC_PER_SEC);
-}
-
-static int set_constant(struct conf *conf, const char *value, const char **why)
-{
-	const char *eq = strchr(value, '=');
-
-	*why = "PATH=TEXT with a PATH that starts with /, at most 64 of them";
-	if (!eq || value[0] != '/' || conf->nr_constants == MAX_CONSTANTS)
-		return -EINVAL;
-	conf->constants[conf->nr_constants++] = (struct conf_constant){
-		.path = value, .path_len = (size_t)(eq - value), .body = eq + 1
-	};
-	return 0;
-}
-
-/* The last one for a prefix counts. */
-static struct conf_tree *tree_for(struct conf *conf, struct view prefix)
-{
-	for (u32 i = 0; i < conf->nr_trees; i++)
-		if (view_eq(view_of(conf->trees[i].prefix), prefix))
-			return &conf->trees[i];
-	return conf->nr_trees == MAX_TREES ? NULL : &conf->trees[conf->nr_trees++];
-}
-
-static int add_tree(struct conf *conf, const char *value, struct conf_tree what, const char **why)
-{
-	const char *eq = strchr(value, '=');
-	struct conf_tree *tree;
-	struct stat st;
-	size_t len;
-
-	*why = "PREFIX=DIR, a PREFIX that starts with / and a folder that exists";
-	if (!eq || value[0] != '/' || eq - value >= (ssize_t)CONF_TEXT_LEN ||
-	    strlen(eq + 1) >= CONF_TEXT_LEN || stat(eq + 1, &st) || !S_ISDIR(st.st_mode))
-		return -EINVAL;
-	for (len = (size_t)(eq - value); len && value[len - 1] == '/'; len--)
-		;
-	tree = tree_for(conf, (struct view){ value, len });
-	if (!tree) {
-		*why = "PREFIX=DIR, at most 32 of them";
-		return -EINVAL;
-	}
-	memcpy(tree->prefix, value, len);
-	tree->prefix[len] = '\0';
-	memcpy(tree->dir, eq + 1, strlen(eq + 1) + 1);
-	tree->immutable = what.immutable;
-	tree->internal = what.internal;
-	return 0;
+	return option_u32(&conf->limits.max_request_ms, value, 1, 86400, MSEC_PER_SEC);
 }
 
 static int set_static(struct conf *conf, const char *value, const char **why)
 {
-	return add_tree(conf, value, (struct conf_tree){ .immutable = false }, why);
+	return conf_add_tree(conf, value, (struct conf_tree){ .immutable = false }, why);
 }
 
 static int set_static_immutable(struct conf *conf, const char *value, const char **why)
 {
-	return add_tree(conf, value, (struct conf_tree){ .immutable = true }, why);
+	return conf_add_tree(conf, value, (struct conf_tree){ .immutable = true }, why);
 }
 
 static int set_static_internal(struct conf *conf, const char *value, const char **why)
 {
-	return add_tree(conf, value, (struct conf_tree){ .internal = true }, why);
-}
-
-static int add_preload(struct conf *conf, const char *value, bool immutable, const char **why)
-{
-	struct conf_preload *p = &conf->preloads[conf->nr_preloads];
-
-	*why = "a folder, at most 32 of them, their names not longer than 255 bytes";
-	if (conf->nr_preloads == MAX_PRELOADS || set_text(p->dir, sizeof(p->dir), value, why))
-		return -EINVAL;
-	p->immutable = immutable;
-	conf->nr_preloads++;
-	return 0;
+	return conf_add_tree(conf, value, (struct conf_tree){ .internal = true }, why);
 }
 
 static int set_preload_static(struct conf *conf, const char *value, const char **why)
 {
-	return add_preload(conf, value, true, why);
+	return conf_add_preload(conf, value, true, why);
 }
 
 static int set_preload_static_mutable(struct conf *conf, const char *value, const char **why)
 {
-	return add_preload(conf, value, false, why);
-}
-
-static int set_no_preload_static(struct conf *conf, const char *value, const char **why)
-{
-	return set_bool(&conf->no_preload_static, value, why);
-}
-
-static int set_sendfile_root(struct conf *conf, const char *value, const char **why)
-{
-	char *root = conf->sendfile_roots[conf->nr_sendfile_roots];
-	struct stat st;
-
-	*why = "the absolute path of a folder that exists, at most 8 of them";
-	if (conf->nr_sendfile_roots == MAX_SENDFILE_ROOTS || value[0] != '/' ||
-	    strlen(value) >= CONF_TEXT_LEN || stat(value, &st) || !S_ISDIR(st.st_mode))
-		return -EINVAL;
-	memcpy(root, value, strlen(value) + 1);
-	conf->nr_sendfile_roots++;
-	return 0;
+	return conf_add_preload(conf, value, false, why);
 }
 
 static int set_static_recheck(struct conf *conf, const char *value, const char **why)
 {
 	*why = "seconds, from 0 to 86400";
-	return set_u32(&conf->static_recheck_ms, value, 0, 86400, MSEC_PER_SEC);
+	return option_u32(&conf->static_recheck_ms, value, 0, 86400, MSEC_PER_SEC);
 }
 
 static int set_tcp_congestion(struct conf *conf, const char *value, const char **why)
@@ -321,45 +186,39 @@ static int set_tcp_congestion(struct conf *conf, const char *value, const char *
 static int set_max_connections(struct conf *conf, const char *value, const char **why)
 {
 	*why = "a number from 1 to 10000000";
-	return set_u32(&conf->max_connections, value, 1, MAX_CONNECTIONS, 1);
+	return option_u32(&conf->max_connections, value, 1, MAX_CONNECTIONS, 1);
 }
 
 static int set_max_header_bytes(struct conf *conf, const char *value, const char **why)
 {
 	*why = "bytes, from 1024 to 1048576";
-	return set_u32(&conf->limits.max_header_bytes, value, KIB, MIB, 1);
+	return option_u32(&conf->limits.max_header_bytes, value, KIB, MIB, 1);
 }
 
 static int set_max_body_bytes(struct conf *conf, const char *value, const char **why)
 {
 	*why = "a number of bytes";
-	return parse_u64(value, 0, INT64_MAX, &conf->limits.max_body_bytes);
-}
-
-static int set_seconds(u32 *out, const char *value, const char **why)
-{
-	*why = "seconds, from 1 to 86400";
-	return set_u32(out, value, 1, 86400, MSEC_PER_SEC);
+	return option_u64(value, 0, INT64_MAX, &conf->limits.max_body_bytes);
 }
 
 static int set_read_timeout(struct conf *conf, const char *value, const char **why)
 {
-	return set_seconds(&conf->limits.read_timeout_ms, value, why);
+	return option_seconds(&conf->limits.read_timeout_ms, value, why);
 }
 
 static int set_request_read(struct conf *conf, const char *value, const char **why)
 {
-	return set_seconds(&conf->limits.max_request_read_ms, value, why);
+	return option_seconds(&conf->limits.max_request_read_ms, value, why);
 }
 
 static int set_idle(struct conf *conf, const char *value, const char **why)
 {
-	return set_seconds(&conf->limits.idle_keepalive_ms, value, why);
+	return option_seconds(&conf->limits.idle_keepalive_ms, value, why);
 }
 
 static int set_graceful(struct conf *conf, const char *value, const char **why)
 {
-	return set_seconds(&conf->graceful_timeout_ms, value, why);
+	return option_seconds(&conf->graceful_timeout_ms, value, why);
 }
 
 static int set_log_level(struct conf *conf, const char *value, const char **why)
@@ -380,42 +239,6 @@ static int set_log_format(struct conf *conf, const char *value, const char **why
 	if (len >= sizeof(conf->log_format))
 		return -EINVAL;
 	memcpy(conf->log_format, value, len + 1);
-	return 0;
-}
-
-static int set_log_file(struct conf *conf, const char *value, const char **why)
-{
-	return set_text(conf->log_file, sizeof(conf->log_file), value, why);
-}
-
-static int set_error_log(struct conf *conf, const char *value, const char **why)
-{
-	return set_text(conf->error_log, sizeof(conf->error_log), value, why);
-}
-
-static int set_request_id(struct conf *conf, const char *value, const char **why)
-{
-	return set_bool(&conf->request_id, value, why);
-}
-
-static int set_no_request_id(struct conf *conf, const char *value, const char **why)
-{
-	(void)value;
-	(void)why;
-	conf->request_id = false;
-	return 0;
-}
-
-static int set_log_requests(struct conf *conf, const char *value, const char **why)
-{
-	return set_bool(&conf->log_requests, value, why);
-}
-
-static int set_no_log_requests(struct conf *conf, const char *value, const char **why)
-{
-	(void)value;
-	(void)why;
-	conf->log_requests = false;
 	return 0;
 }
 
@@ -446,35 +269,15 @@ static int set_admin_token(struct conf *conf, const char *value, const char **wh
 	return 0;
 }
 
-static int set_admin_token_file(struct conf *conf, const char *value, const char **why)
-{
-	return set_text(conf->admin_token_file, sizeof(conf->admin_token_file), value, why);
-}
-
-static int set_admin_host(struct conf *conf, const char *value, const char **why)
-{
-	return set_text(conf->admin_host, sizeof(conf->admin_host), value, why);
-}
-
 static int set_admin_port(struct conf *conf, const char *value, const char **why)
 {
 	u64 port;
 
 	*why = "a number from 1 to 65535";
-	if (parse_u64(value, 1, 65535, &port))
+	if (option_u64(value, 1, 65535, &port))
 		return -EINVAL;
 	conf->admin_port = (u16)port;
 	return 0;
-}
-
-static int set_no_bpf(struct conf *conf, const char *value, const char **why)
-{
-	return set_bool(&conf->no_bpf, value, why);
-}
-
-static int set_pidfile(struct conf *conf, const char *value, const char **why)
-{
-	return set_text(conf->pidfile, sizeof(conf->pidfile), value, why);
 }
 
 const struct option_desc options[] = {
@@ -509,7 +312,8 @@ const struct option_desc options[] = {
 	{ "max-request-seconds", 0, "S", NULL,
 	  "seconds until the app has answered, else 503, or cut within the answer (off)",
 	  set_max_request },
-	{ "constant", 0, "PATH=TEXT", NULL, "answer GET PATH with TEXT (repeatable)", set_constant },
+	{ "constant", 0, "PATH=TEXT", NULL, "answer GET PATH with TEXT (repeatable)",
+	  conf_add_constant },
 	{ "static", 0, "PREFIX=DIR", NULL, "serve the files of DIR under PREFIX (repeatable)",
 	  set_static },
 	{ "static-immutable", 0, "PREFIX=DIR", NULL,
@@ -519,7 +323,7 @@ const struct option_desc options[] = {
 	  set_static_internal },
 	{ "sendfile-root", 0, "DIR", NULL,
 	  "the app may name files below it by the header X-Sendfile: PATH (repeatable)",
-	  set_sendfile_root },
+	  conf_add_sendfile_root },
 	{ "preload-static", 0, "DIR",
 	  NULL, "read the files of DIR before serving, and do not look at them again (repeatable; a Rails app's assets)",
 	  set_preload_static },
