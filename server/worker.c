@@ -1,65 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/worker.h"
 
-#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "server/acceptor.h"
-#include "server/admin.h"
-#include "server/app.h"
 #include "server/clock.h"
-#include "server/conn.h"
 #include "server/control.h"
 #include "server/front_conf.h"
 #include "server/h1.h"
-#include "server/h1_answer.h"
 #include "server/log.h"
-#include "server/log_writer.h"
-#include "server/loop.h"
-#include "server/packer.h"
-#include "server/slice.h"
-#include "server/spill.h"
 #include "server/title.h"
-#include "server/wheel.h"
+#include "server/worker_state.h"
 #include "server/worker_stats.h"
 
 #define TITLE_MS 1000 /* how often the process title may change */
-#define SUBMIT_MAX 256u /* jobs handed over at a time */
-#define SLICE_NS (200 * NSEC_PER_USEC) /* of the I/O thread beside Ruby's */
-
-enum worker_state {
-	WORKER_SERVING,
-	WORKER_DRAINING, /* no new connections; the others finish */
-	WORKER_STOPPING, /* connections are being cut */
-};
 
 _Static_assert(MAX_BINDS <= ACCEPTOR_MAX, "an acceptor has room for all addresses");
-
-struct worker {
-	u32 id;
-	const struct conf *conf;
-	enum worker_state state;
-	struct loop *loop;
-	struct front *front, own_front; /* NULL until it stands */
-	struct packer packer;
-	struct http http;
-	struct wheel wheel;
-	struct conns conns;
-	struct acceptor acceptor;
-	struct io control;
-	struct timer drain_timer, title_timer;
-	u32 title_conns, title_busy; /* what the title says */
-	bool logs; /* requests */
-	struct log_writer log;
-	struct reqid ids;
-	bool has_app;
-	u32 nr_with_app; /* jobs that the app has */
-	bool uses_uring;
-	struct stats stats;
-	struct admin admin;
-	struct app app;
-};
 
 static void update_clock(struct worker *w)
 {
@@ -67,80 +23,19 @@ static void update_clock(struct worker *w)
 	date_set(&w->http.date, clock_ns(CLOCK_REALTIME_COARSE) / NSEC_PER_SEC);
 }
 
-static u64 now_ms(const struct worker *w)
+void worker_wake(void *loop)
 {
-	return w->http.now_ns / NSEC_PER_MSEC;
+	loop_wake(loop);
+}
+
+static void touch(struct link *l)
+{
+	conn_touch(conn_of_link(l));
 }
 
 static void conn_closed(struct conns *cs)
 {
 	acceptor_conn_closed(&container_of(cs, struct worker, conns)->acceptor);
-}
-
-static void stop(struct worker *w)
-{
-	if (w->state == WORKER_STOPPING)
-		return;
-	w->state = WORKER_STOPPING;
-	acceptor_stop(&w->acceptor, ACCEPTOR_OFF);
-	conns_close(&w->conns);
-}
-
-static void drain(struct worker *w)
-{
-	if (w->state != WORKER_SERVING)
-		return;
-	w->state = WORKER_DRAINING;
-	w->http.draining = true;
-	w->title_conns = UINT32_MAX; /* so that the title will say so */
-	acceptor_stop(&w->acceptor, ACCEPTOR_DRAINING);
-	conns_shutdown(&w->conns);
-	wheel_add(&w->wheel, &w->drain_timer, now_ms(w) + w->conf->graceful_timeout_ms);
-}
-
-static void drained_too_long(struct timer *t)
-{
-	struct worker *w = container_of(t, struct worker, drain_timer);
-
-	log_warn("worker: graceful_timeout is over, cutting connections worker=%u connections=%u",
-		 w->id, w->conns.nr);
-	stop(w);
-}
-
-/* The supervisor has opened the logs anew. */
-static void take_logs(struct worker *w, const struct control *c)
-{
-	if (c->nr_fds != 2) {
-		for (u32 i = 0; i < c->nr_fds; i++)
-			close(c->fds[i]);
-		return;
-	}
-	log_use(c->fds[1], w->conf->error_log[0]);
-	if (w->logs)
-		log_writer_reopen(&w->log, c->fds[0]);
-	else
-		close(c->fds[0]);
-}
-
-static void control_ready(struct io *io, int revents)
-{
-	struct worker *w = container_of(io, struct worker, control);
-	struct control c;
-	int n;
-
-	(void)revents;
-	while ((n = control_recv(io->fd, &c, false)) > 0) {
-		if (c.word == CONTROL_DRAIN)
-			drain(w);
-		else if (c.word == CONTROL_STOP)
-			stop(w);
-		else if (c.word == CONTROL_LOGS)
-			take_logs(w, &c);
-	}
-	if (n == -EAGAIN && loop_poll(w->loop, io, POLLIN) == -EINPROGRESS)
-		return;
-	/* The supervisor is gone: nobody will replace or stop us. */
-	drain(w);
 }
 
 static void request_done(struct http *http, struct req *r)
@@ -150,18 +45,6 @@ static void request_done(struct http *http, struct req *r)
 	stats_request(&w->stats, r);
 	if (w->logs)
 		log_writer_add(&w->log, r);
-}
-
-static const struct io_ops control_ops = { .ready = control_ready };
-
-static void touch(struct link *l)
-{
-	conn_touch(conn_of_link(l));
-}
-
-static void wake_loop(void *arg)
-{
-	loop_wake(arg);
 }
 
 /* Without an app there is no mold that has made it. */
@@ -190,11 +73,9 @@ static enum page_result page(struct http *http, struct req *r, struct answer *an
 
 static void init_admin(struct worker *w, int control_fd)
 {
-	admin_init(&w->admin, w->conf, &w->http, &w->stats.maps, control_fd, wake_loop, w->loop);
+	admin_init(&w->admin, w->conf, &w->http, &w->stats.maps, control_fd, worker_wake, w->loop);
 	w->http.page = page;
 	w->http.admin_port = w->conf->admin_port;
-	w->http.touch = touch;
-	w->http.find_peer = conn_find_peer;
 }
 
 static int init_log(struct worker *w, int fd)
@@ -207,7 +88,6 @@ static int init_log(struct worker *w, int fd)
 			return err;
 		w->http.ids = &w->ids;
 	}
-	w->http.find_peer = conn_find_peer;
 	if (!w->conf->log_requests)
 		return 0;
 	err = log_writer_init(&w->log, w->loop, &w->wheel, fd, w->conf->log_format, w->id);
@@ -216,131 +96,6 @@ static int init_log(struct worker *w, int fd)
 	w->logs = true;
 	w->http.keep = w->log.log.format.keep;
 	return 0;
-}
-
-/* --- the app --- */
-
-static int init_app(struct worker *w, const struct worker_params *params)
-{
-	int err;
-
-	if (!params->has_app)
-		return 0;
-	err = app_init(&w->app, w->conf->nr_threads, w->conf->max_pending, wake_loop, w->loop);
-	if (err)
-		return err;
-	w->app.ops = params->app_ops;
-	w->app.pace.read = pace_read;
-	w->app.priv = &w->app;
-	/* On a shared CPU neither it nor a handler that comes back from a wait is then late. */
-	if (w->conf->nr_threads && slice_set(SLICE_NS))
-		log_debug("worker: the kernel knows no time slices worker=%u", w->id);
-	w->has_app = true;
-	w->http.has_app = true;
-	w->http.max_waiting = w->conf->max_pending;
-	w->http.spill_ops = &spill_ops;
-	w->http.spill_priv = w->loop;
-	return 0;
-}
-
-/* The job is ours again. Inline, more time has passed than our clock knows of. */
-static void note_times(struct worker *w, struct req *r)
-{
-	r->times[REQ_T_CLAIM] = r->job.claimed_ns;
-	w->http.now_ns = max(w->http.now_ns, r->job.answered_ns);
-}
-
-/* What the app has answered goes to the links; true if there was any. */
-static bool reap_answers(struct worker *w)
-{
-	struct answer *a;
-	bool any = false;
-
-	while ((a = app_reap(&w->app))) {
-		struct req *r = container_of(a->job, struct req, job);
-		bool last = a->flags & ANSWER_LAST;
-		struct link *l = r->link;
-
-		any = true;
-		w->nr_with_app -= last;
-		if (last)
-			note_times(w, r);
-		if (l) {
-			l->proto->answer(l, r, a);
-			touch(l);
-			continue;
-		}
-		answer_drop(a);
-		if (last)
-			req_returned(r);
-	}
-	return any;
-}
-
-/* All complete requests of a batch in one go, so that one wake does for them. */
-static void submit_jobs(struct worker *w)
-{
-	struct job *jobs[SUBMIT_MAX];
-	struct list *pos;
-	u32 nr = 0, taken;
-
-	for (pos = w->http.submit.next; pos != &w->http.submit && nr < SUBMIT_MAX; pos = pos->next) {
-		struct req *r = list_entry(pos, struct req, submit);
-
-		r->job.queued_ns = w->http.now_ns;
-		/* Before they go: from then on another thread may answer. */
-		r->app = REQ_WITH_APP;
-		jobs[nr++] = &r->job;
-	}
-	taken = app_submit(&w->app, jobs, nr, w->http.now_ns);
-	for (u32 i = 0; i < nr; i++) {
-		struct req *r = container_of(jobs[i], struct req, job);
-
-		if (i >= taken) {
-			r->app = REQ_FOR_APP; /* offered again */
-			continue;
-		}
-		list_del(&r->submit);
-		w->http.nr_submit--;
-		w->nr_with_app++;
-	}
-}
-
-/* What the app had hijacked and gives back is served like what was just accepted. */
-static void take_returned(struct worker *w)
-{
-	struct app_return *ret = app_take_returned(&w->app), *next;
-
-	for (; ret; ret = next) {
-		next = ret->next;
-		if (conn_open_with(&w->conns, ret->fd, &h1_proto, ret->bytes, ret->len))
-			log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
-				    w->id);
-		free(ret);
-	}
-}
-
-/* Jobs out, answers in, until both lie still. Inline, each round runs handlers. */
-static void exchange(struct worker *w)
-{
-	take_returned(w);
-	if (front_has_orders(w->front))
-		front_carry_out(w->front);
-	http_flush_lent(&w->http);
-	conns_flush(&w->conns);
-	for (;;) {
-		bool any = reap_answers(w);
-
-		if (any)
-			conns_flush(&w->conns);
-		if (!list_empty(&w->http.submit) && w->nr_with_app < w->app.max_jobs) {
-			submit_jobs(w);
-			any |= w->conf->nr_threads == 0;
-		}
-		if (!any)
-			break;
-	}
-	w->http.nr_waiting = ring_count(&w->app.jobs);
 }
 
 static u32 busy_threads(const struct worker *w)
@@ -371,7 +126,7 @@ static void update_title(struct worker *w)
 {
 	if (!w->title_timer.pending &&
 	    (w->conns.nr != w->title_conns || busy_threads(w) != w->title_busy))
-		wheel_add(&w->wheel, &w->title_timer, now_ms(w) + TITLE_MS);
+		wheel_add(&w->wheel, &w->title_timer, worker_now_ms(w) + TITLE_MS);
 }
 
 static int init(struct worker *w, const struct worker_params *params)
@@ -381,36 +136,34 @@ static int init(struct worker *w, const struct worker_params *params)
 	int err = init_front(w, params->front);
 
 	w->uses_uring = params->backend == WORKER_URING;
-
 	if (err)
 		return err;
 	err = loop_new(&w->loop, &config);
 	if (err)
 		return err;
-	packer_init(&w->packer, &w->front->files, wake_loop, w->loop);
+	packer_init(&w->packer, &w->front->files, worker_wake, w->loop);
 	http_init(&w->http, &w->conf->limits, w->front->routes);
 	w->http.done = request_done;
 	w->http.named = &w->front->named;
+	w->http.touch = touch;
+	w->http.find_peer = conn_find_peer;
 	update_clock(w);
 	worker_stats_init(&w->stats, params->stats_fds, w->id, w->http.now_ns);
 	stats_claim(&w->stats, w->front->routes);
 	if (w->stats.row) {
-		stats_set(w->stats.row->uses_uring, params->backend == WORKER_URING);
+		stats_set(w->stats.row->uses_uring, w->uses_uring);
 		stats_set(w->stats.row->nr_threads, params->has_app ? w->conf->nr_threads : 0);
 	}
-	wheel_init(&w->wheel, now_ms(w));
+	wheel_init(&w->wheel, worker_now_ms(w));
 	conns_init(&w->conns, w->loop, &w->http, &w->wheel);
 	w->conns.closed = conn_closed;
-	timer_init(&w->drain_timer, drained_too_long);
 	timer_init(&w->title_timer, title_due);
 	init_admin(w, params->control_fd);
-	err = loop_add_plain(w->loop, &w->control, params->control_fd, &control_ops);
-	if (!err && loop_poll(w->loop, &w->control, POLLIN) != -EINPROGRESS)
-		err = -EIO;
+	err = worker_init_control(w, params->control_fd);
 	if (!err)
 		err = init_log(w, params->log_fd);
 	if (!err)
-		err = init_app(w, params);
+		err = worker_init_app(w, params);
 	acceptor_init(&w->acceptor, &w->conns, &h1_proto, w->id, w->conf->max_connections);
 	for (u32 i = 0; !err && i < w->conf->nr_binds; i++)
 		err = acceptor_add(&w->acceptor, params->listeners[i]);
@@ -446,7 +199,7 @@ static int wait_for_events(struct worker *w)
 		if (look == 0) {
 			/* Answers came during a hold: they leave with the enter below. */
 			update_clock(w);
-			exchange(w);
+			worker_exchange(w);
 		}
 	}
 	timeout = time_to_wait(w);
@@ -501,14 +254,14 @@ static int serve(struct worker *w)
 		conns_turn(&w->conns);
 		events = loop_dispatch(w->loop);
 		packer_reap(&w->packer);
-		wheel_advance(&w->wheel, now_ms(w));
+		wheel_advance(&w->wheel, worker_now_ms(w));
 		admin_deliver(&w->admin);
 		/* What epoll sends is sent within this turn: it took as long as the turn until here. */
 		if (!w->uses_uring)
 			w->http.now_ns = monotonic_ns();
 		conns_flush(&w->conns);
 		if (w->has_app)
-			exchange(w);
+			worker_exchange(w);
 		if (w->logs)
 			log_writer_flush(&w->log);
 		update_title(w);
@@ -564,7 +317,7 @@ int worker_run(const struct worker_params *params)
 	}
 	if (w->has_app && params->started)
 		params->started(params->arg, &w->app, loop_fd(w->loop));
-	front_open(w->front, &w->http, wake_loop, w->loop);
+	front_open(w->front, &w->http, worker_wake, w->loop);
 	write_title(w);
 	control_say(params->control_fd, CONTROL_READY, w->id);
 	status = serve(w);

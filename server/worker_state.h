@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the parts of a worker share: worker.c (its life and its loop),
+ * worker_app.c (jobs and answers) and worker_control.c (the supervisor's words).
+ * Nobody else includes it.
+ */
+#ifndef HYPERION_SERVER_WORKER_STATE_H
+#define HYPERION_SERVER_WORKER_STATE_H
+
+#include "server/acceptor.h"
+#include "server/admin.h"
+#include "server/app.h"
+#include "server/conn.h"
+#include "server/log_writer.h"
+#include "server/loop.h"
+#include "server/packer.h"
+#include "server/reqid.h"
+#include "server/stats.h"
+#include "server/wheel.h"
+#include "server/worker.h"
+
+enum worker_state {
+	WORKER_SERVING,
+	WORKER_DRAINING, /* no new connections; the others finish */
+	WORKER_STOPPING, /* connections are being cut */
+};
+
+struct worker {
+	u32 id;
+	const struct conf *conf;
+	enum worker_state state;
+	struct loop *loop;
+	struct front *front, own_front; /* NULL until it stands */
+	struct packer packer;
+	struct http http;
+	struct wheel wheel;
+	struct conns conns;
+	struct acceptor acceptor;
+	struct io control;
+	struct timer drain_timer, title_timer;
+	u32 title_conns, title_busy; /* what the title says */
+	bool logs; /* requests */
+	struct log_writer log;
+	struct reqid ids;
+	bool has_app;
+	u32 nr_with_app; /* jobs that the app has */
+	bool uses_uring;
+	struct stats stats;
+	struct admin admin;
+	struct app app;
+};
+
+static inline u64 worker_now_ms(const struct worker *w)
+{
+	return w->http.now_ns / NSEC_PER_MSEC;
+}
+
+/* --- worker.c --- */
+
+/* For those who wake the loop from another thread. */
+void worker_wake(void *loop);
+
+/* --- worker_app.c --- */
+
+/* Nothing when there is no app. 0 or -errno. */
+int worker_init_app(struct worker *w, const struct worker_params *params) __must_check;
+
+/* Jobs out, answers in, until both lie still. Inline, each round runs handlers. */
+void worker_exchange(struct worker *w);
+
+/* --- worker_control.c --- */
+
+/* Listens to the supervisor from now on. 0 or -errno. */
+int worker_init_control(struct worker *w, int fd) __must_check;
+
+#endif
