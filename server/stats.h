@@ -44,6 +44,7 @@ struct stats {
 	struct route_index index;
 	u16 of_route[MAX_ROUTES]; /* the route of a struct route by its id; 0 = not yet asked */
 	u64 process_at_ns; /* when to look at our own CPU time and memory again */
+	int statm_fd; /* worker_stats.c: what the kernel says of our memory; -1 = nothing */
 	struct stats_worker base; /* the row as it was when we came: counters go on from there */
 };
 

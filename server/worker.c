@@ -294,7 +294,7 @@ static void fini(struct worker *w)
 	if (w->logs)
 		log_writer_fini(&w->log);
 	front_fini(w->front);
-	stats_fini(&w->stats);
+	worker_stats_fini(&w->stats);
 	if (w->has_app)
 		app_fini(&w->app);
 	free(w);

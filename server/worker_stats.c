@@ -19,6 +19,7 @@ void worker_stats_init(struct stats *s, const int *fds, u32 slot, u64 now_ns)
 		log_warn("worker: cannot use the shared statistics: %s worker=%u", strerror(-err),
 			 slot);
 	stats_init(s, &maps, slot, now_ns);
+	s->statm_fd = s->row ? open("/proc/self/statm", O_RDONLY | O_CLOEXEC) : -1;
 	if (fds && !err && !s->row)
 		log_warn("worker: the shared statistics have room for %u workers, this one is not "
 			 "counted worker=%u",
@@ -27,20 +28,24 @@ void worker_stats_init(struct stats *s, const int *fds, u32 slot, u64 now_ns)
 		close(fds[i]);
 }
 
+void worker_stats_fini(struct stats *s)
+{
+	if (s->statm_fd >= 0)
+		close(s->statm_fd);
+	stats_fini(s);
+}
+
 static u64 timeval_ns(struct timeval tv)
 {
 	return (u64)tv.tv_sec * NSEC_PER_SEC + (u64)tv.tv_usec * NSEC_PER_USEC;
 }
 
-static u64 rss_bytes(void)
+/* Of a file that is always read from its start, where it is made anew. */
+static u64 rss_bytes(int statm_fd)
 {
-	char text[64];
-	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	char *second;
+	char text[64], *second;
+	ssize_t n = pread(statm_fd, text, sizeof(text) - 1, 0);
 
-	if (fd >= 0)
-		close(fd);
 	if (n <= 0)
 		return 0;
 	text[n] = '\0';
@@ -55,7 +60,7 @@ static void publish_process(struct stats *s)
 	if (getrusage(RUSAGE_SELF, &usage) == 0)
 		stats_set(s->row->cpu_ns,
 			  s->base.cpu_ns + timeval_ns(usage.ru_utime) + timeval_ns(usage.ru_stime));
-	stats_set(s->row->rss_bytes, rss_bytes());
+	stats_set(s->row->rss_bytes, rss_bytes(s->statm_fd));
 }
 
 static void publish_http(struct stats *s, const struct http_stats *h)

@@ -19,6 +19,7 @@ struct worker_numbers {
 
 /* Opens the maps that came as @fds (NULL: none), and closes those. Without maps nothing is counted. */
 void worker_stats_init(struct stats *s, const int *fds, u32 slot, u64 now_ns);
+void worker_stats_fini(struct stats *s);
 
 void worker_stats_publish(struct stats *s, const struct worker_numbers *n, u64 now_ns);
 
