@@ -434,14 +434,10 @@ int app_answer(struct app *a, struct answer *answer)
 		return 0;
 	if (last)
 		__atomic_store_n(&a->nr_running, a->nr_running - 1, __ATOMIC_RELAXED);
-	/*
-	 * When a handler produces its next piece is not known: this one leaves now.
-	 * Acquire and release, pairs with the exchange in app_before_wait(); a hold
-	 * ends by itself.
-	 */
-	if (!last && __atomic_fetch_add(&a->io_state, 0, __ATOMIC_ACQ_REL) == IO_SLEEPING)
-		app_flush(a);
-	else if (a->unflushed >= APP_BATCH_MAX)
+	/* When a handler produces its next piece is not known: this one leaves now. */
+	if (!last)
+		flush_if_asleep(a);
+	if (a->unflushed >= APP_BATCH_MAX)
 		app_flush(a);
 	return 0;
 }

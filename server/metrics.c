@@ -75,13 +75,19 @@ static void begin(const struct page *pg, enum family_type type, const char *name
 	text_printf(pg->out, "# TYPE %s%s %s\n", name, suffix, word);
 }
 
-static void sample(const struct page *pg, const char *name, const char *suffix, const char *labels,
-		   u64 n)
+static void name_sample(const struct page *pg, const char *name, const char *suffix,
+			const char *labels)
 {
 	text_str(pg->out, name);
 	text_str(pg->out, suffix);
 	text_str(pg->out, labels);
 	text_put(pg->out, VIEW(" "));
+}
+
+static void sample(const struct page *pg, const char *name, const char *suffix, const char *labels,
+		   u64 n)
+{
+	name_sample(pg, name, suffix, labels);
 	text_u64(pg->out, n);
 	text_put(pg->out, VIEW("\n"));
 }
@@ -96,10 +102,7 @@ static void one(const struct page *pg, enum family_type type, const char *name, 
 static void sample_seconds(const struct page *pg, const char *name, const char *suffix,
 			   const char *labels, u64 ns)
 {
-	text_str(pg->out, name);
-	text_str(pg->out, suffix);
-	text_str(pg->out, labels);
-	text_put(pg->out, VIEW(" "));
+	name_sample(pg, name, suffix, labels);
 	text_seconds(pg->out, ns);
 	text_put(pg->out, VIEW("\n"));
 }
