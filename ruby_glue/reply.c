@@ -232,6 +232,13 @@ void reply_end_loan(struct reply *r)
 	r->lent = NULL;
 }
 
+void reply_end_streaming(struct reply *r)
+{
+	if (r->streaming)
+		app_stream_end(r->app);
+	r->streaming = false;
+}
+
 bool reply_loan_ended(const struct reply *r)
 {
 	return __atomic_load_n(&r->lent->fill, __ATOMIC_RELAXED) & FILL_SEALED;

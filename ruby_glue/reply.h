@@ -98,6 +98,9 @@ bool reply_loan_ended(const struct reply *r);
 /* What was lent is the I/O thread's alone. */
 void reply_end_loan(struct reply *r);
 
+/* The thread is not at the client's pace any more, if it was. */
+void reply_end_streaming(struct reply *r);
+
 /* The lines written as an interim answer. @r is one of its own beside that of the answer. 0 or -ENOMEM. */
 int reply_inform(struct reply *r, u16 status) __must_check;
 

@@ -353,8 +353,8 @@ static bool finish(struct run *run)
 
 	if (unlikely(run->reply.stream) && !run->forked) {
 		killed |= return_stream(run);
-	} else if (run->reply.streaming && !run->forked) {
-		app_stream_end(run->reply.app);
+	} else if (!run->forked) {
+		reply_end_streaming(&run->reply);
 	}
 	if (!run->body_closed && !run->forked) {
 		rb_protect(close_body, (VALUE)run, &state);

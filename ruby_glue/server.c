@@ -134,10 +134,15 @@ static VALUE route_direct(VALUE self, VALUE method, VALUE path, VALUE handler)
 
 /* --- files --- */
 
-static struct call call_for(VALUE path, int (*fn)(struct call *c))
+static int call_for(VALUE path, struct call *c)
 {
+	int result;
+
 	StringValue(path);
-	return (struct call){ .fn = fn, .path = view_of_string(path) };
+	c->path = view_of_string(path);
+	result = call(c);
+	RB_GC_GUARD(path);
+	return result;
 }
 
 static int do_cache(struct call *c)
@@ -148,13 +153,9 @@ static int do_cache(struct call *c)
 /* Internal.cache_file(path, bytes): of the file; nil: it is not cached. */
 static VALUE cache_file(VALUE self, VALUE path, VALUE bytes)
 {
-	struct call c = call_for(path, do_cache);
-	int err;
+	struct call c = { .fn = do_cache, .number = NUM2ULL(bytes) };
 
-	c.number = NUM2ULL(bytes);
-	err = call(&c);
-	RB_GC_GUARD(path);
-	return err ? Qnil : ULL2NUM(c.number);
+	return call_for(path, &c) ? Qnil : ULL2NUM(c.number);
 }
 
 static int do_look(struct call *c)
@@ -167,10 +168,9 @@ static VALUE cache_look(VALUE self, VALUE path)
 	static const char *const names[] = {
 		[FRONT_MISSING] = "missing", [FRONT_OK] = "ok", [FRONT_STALE] = "stale"
 	};
-	struct call c = call_for(path, do_look);
-	int look = call(&c);
+	struct call c = { .fn = do_look };
+	int look = call_for(path, &c);
 
-	RB_GC_GUARD(path);
 	return ID2SYM(rb_intern(names[look < 0 ? FRONT_MISSING : look]));
 }
 
@@ -181,13 +181,9 @@ static int do_mark(struct call *c)
 
 static VALUE cache_mark(VALUE self, VALUE path, VALUE immutable)
 {
-	struct call c = call_for(path, do_mark);
-	int marked;
+	struct call c = { .fn = do_mark, .immutable = RTEST(immutable) };
 
-	c.immutable = RTEST(immutable);
-	marked = call(&c);
-	RB_GC_GUARD(path);
-	return marked == 1 ? Qtrue : Qfalse;
+	return call_for(path, &c) == 1 ? Qtrue : Qfalse;
 }
 
 static int do_clear(struct call *c)

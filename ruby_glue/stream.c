@@ -89,9 +89,7 @@ static VALUE over(VALUE self)
 {
 	struct stream *s = stream_of(self);
 
-	if (s->reply.streaming)
-		app_stream_end(s->reply.app);
-	s->reply.streaming = false;
+	reply_end_streaming(&s->reply);
 	app_flush(s->reply.app);
 	rb_ensure(close_body, self, tell_ready, self);
 	return Qnil;
@@ -307,9 +305,7 @@ void glue_stream_call(struct reply *r, VALUE body)
 /* The app goes on elsewhere: this thread is free. */
 static void goes_on(struct stream *s)
 {
-	if (s->reply.streaming)
-		app_stream_end(s->reply.app);
-	s->reply.streaming = false;
+	reply_end_streaming(&s->reply);
 	/* Now, as it cannot be done for a stream that the GC finds unclosed. */
 	s->reply.token = glue_finished_token(&s->reply);
 }
