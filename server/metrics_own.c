@@ -29,7 +29,7 @@ struct lines {
 /* --- reading --- */
 
 /* The text of a slot, whole, into @to; its length. */
-static u32 copy_text(const struct stats_own *own, char *to)
+static u32 copy_text(struct stats_own *own, char *to)
 {
 	for (int i = 0; i < TRIES; i++) {
 		/* Acquire pairs with the release of the writer's turn. */
@@ -39,9 +39,8 @@ static u32 copy_text(const struct stats_own *own, char *to)
 		if (len > STATS_OWN_TEXT)
 			return 0;
 		memcpy(to, own->text[turn % 2], len);
-		/* What was read comes before the second look. */
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (__atomic_load_n(&own->turn, __ATOMIC_RELAXED) == turn)
+		/* Acquire and release: what was read comes before the second look. */
+		if (__atomic_fetch_add(&own->turn, 0, __ATOMIC_ACQ_REL) == turn)
 			return len;
 	}
 	return 0;
