@@ -4,10 +4,11 @@
  * /-/metrics and by tools that know nothing else of it. Fixed width, no
  * pointers; whoever changes a layout raises STATS_VERSION.
  *
- * Five arrays, pinned (or, without BPF, as files) under these names:
+ * Six arrays, pinned (or, without BPF, as files) under these names:
  * "header" of 1, "routes" of STATS_ROUTES, "workers" of header.nr_slots,
  * "cells" of nr_slots * STATS_ROUTES: the cell of a worker w and a route r has
- * the index w * STATS_ROUTES + r; and "own" of nr_slots, the app's numbers.
+ * the index w * STATS_ROUTES + r; "own" of nr_slots, the app's numbers; and
+ * "steer" of nr_slots, by which bpf/steer.bpf.c picks a worker.
  *
  * A worker writes its own row and its own cells, nobody else does: relaxed
  * stores, no locks. Counters go on when a worker is replaced. A route is
@@ -21,7 +22,7 @@
 #include "bpf/hist.h"
 
 #define STATS_MAGIC 0x53707948u /* "HypS" */
-#define STATS_VERSION 2u
+#define STATS_VERSION 3u
 #define STATS_ROUTES 256u
 #define STATS_SPARE_SLOTS 8u /* beyond the workers that were asked for */
 #define STATS_NAME_MAX 112u
@@ -32,12 +33,13 @@ enum stats_map_id {
 	STATS_MAP_WORKERS,
 	STATS_MAP_CELLS,
 	STATS_MAP_OWN,
+	STATS_MAP_STEER,
 	NR_STATS_MAPS
 };
 
 #define STATS_MAP_NAMES                                                                            \
 	{                                                                                          \
-		"header", "routes", "workers", "cells", "own"                                      \
+		"header", "routes", "workers", "cells", "own", "steer"                             \
 	}
 
 struct stats_header {
@@ -232,11 +234,52 @@ struct stats_own {
 	char text[2][STATS_OWN_TEXT];
 };
 
+/* --- steering --- */
+
+/* Why a connection was sent to a worker. */
+enum steer_reason {
+	STEER_LOAD, /* the least loaded of those looked at */
+	STEER_ONLY, /* no other was there */
+	STEER_STALLED, /* all were stalled: the least bad */
+	STEER_MIGRATED, /* moved from a listener that was shut down */
+	NR_STEER_REASONS,
+};
+
+#define STEER_REASON_NAMES                                                                         \
+	{                                                                                          \
+		"load", "only", "stalled", "migrated"                                              \
+	}
+
+/* Times are CLOCK_MONOTONIC, which is what bpf_ktime_get_ns() reads. */
+struct stats_steer {
+	/* One cache line that the BPF program owns; atomic adds. */
+	__u64 picks; /* connections sent here, since the row's first worker */
+	__u64 pick_ns; /* of the pick that found no other one unaccepted: the oldest is no older */
+	__u64 by_reason[NR_STEER_REASONS];
+	__u64 avoided; /* would have been picked by load, but it was stalled */
+	__u64 reserved0;
+	/* One that the worker owns: at the end of each turn of its loop, before handlers run inline. */
+	__u64 settled; /* picks accounted for: accepted, or known never to come; atomic adds */
+	__u64 settled_ns; /* when that last moved */
+	__u32 state; /* enum stats_worker_state; NONE and DRAINING are not picked */
+	__u32 kept; /* open connections */
+	__u32 running; /* jobs that the app's threads have claimed */
+	__u32 waiting; /* jobs that nobody has claimed */
+	__u32 nr_threads; /* how many can run side by side (1 for inline) */
+	__u32 reserved1;
+	__u64 running_ns; /* claim time of the oldest job that runs; 0 = none */
+	__u64 waiting_ns; /* since when the oldest unclaimed job waits; 0 = none */
+	__u64 reserved2;
+};
+
 _Static_assert(sizeof(struct stats_header) == 256, "layout");
 _Static_assert(sizeof(struct stats_route) == 128, "layout");
 _Static_assert(sizeof(struct stats_worker) == 640, "layout");
 _Static_assert(sizeof(struct stats_cell) == 3904, "layout");
 _Static_assert(sizeof(struct stats_own) == 131072, "layout");
+_Static_assert(sizeof(struct stats_steer) == 128 &&
+		       __builtin_offsetof(struct stats_steer, settled) == 64,
+	       "layout");
 /* Elements of a map are a multiple of 8 apart, and cells share no cache line. */
 _Static_assert(sizeof(struct stats_worker) % 64 == 0 && sizeof(struct stats_cell) % 64 == 0,
 	       "layout");

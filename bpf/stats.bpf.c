@@ -20,3 +20,4 @@ SHARED_ARRAY(stats_route) routes SEC(".maps");
 SHARED_ARRAY(stats_worker) workers SEC(".maps");
 SHARED_ARRAY(stats_cell) cells SEC(".maps");
 SHARED_ARRAY(stats_own) own SEC(".maps");
+SHARED_ARRAY(stats_steer) steer SEC(".maps");

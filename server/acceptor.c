@@ -11,6 +11,16 @@
 #define LOOK_MIN_MS 16 /* after its start a worker looks into its queues again ... */
 #define LOOK_MAX_MS 512 /* ... ever more seldom, until then */
 
+static void take(struct listener *lis, int fd)
+{
+	struct acceptor *a = lis->acceptor;
+
+	a->nr_steered += lis->steered;
+	if (conn_open(a->conns, fd, a->proto))
+		log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
+			    a->worker);
+}
+
 /* What still waits in the queue would be reset by the close. */
 static void close_listener(struct listener *lis)
 {
@@ -21,9 +31,7 @@ static void close_listener(struct listener *lis)
 	lis->open = false;
 	while (a->state == ACCEPTOR_DRAINING &&
 	       (fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
-		if (conn_open(a->conns, fd, a->proto))
-			log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
-				    a->worker);
+		take(lis, fd);
 	/* Not loop_close(), which may take until the end of the batch. */
 	close(listener);
 }
@@ -78,9 +86,7 @@ static void listener_accepted(struct io *io, int fd)
 		update_listener(lis);
 		return;
 	}
-	if (conn_open(a->conns, fd, a->proto))
-		log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
-			    a->worker);
+	take(lis, fd);
 	if (unlikely(a->conns->nr + NEAR_LIMIT >= a->max_connections))
 		update_listeners(a);
 	else if (unlikely(!(io->inflight & IO_ACCEPT)))
@@ -131,6 +137,14 @@ void acceptor_init(struct acceptor *a, struct conns *conns, const struct proto *
 	wheel_add(conns->wheel, &a->look, conns->wheel->now_ms + a->look_ms);
 }
 
+static bool is_in_group(int fd)
+{
+	socklen_t len = sizeof(int);
+	int on = 0;
+
+	return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, &len) == 0 && on;
+}
+
 int acceptor_add(struct acceptor *a, int fd)
 {
 	struct listener *lis = &a->listeners[a->nr];
@@ -141,6 +155,7 @@ int acceptor_add(struct acceptor *a, int fd)
 	a->nr++;
 	lis->acceptor = a;
 	lis->open = true;
+	lis->steered = is_in_group(fd);
 	update_listener(lis);
 	return 0;
 }

@@ -23,6 +23,7 @@ struct listener {
 	struct io io;
 	struct acceptor *acceptor;
 	bool open;
+	bool steered; /* one of a group (SO_REUSEPORT), of which each worker has its own */
 };
 
 struct acceptor {
@@ -34,6 +35,7 @@ struct acceptor {
 	struct timer again, look;
 	u32 look_ms;
 	u64 nr_errors; /* accepts that failed */
+	u64 nr_steered; /* connections from listeners that are steered to */
 	u32 nr;
 	struct listener listeners[ACCEPTOR_MAX];
 };

@@ -33,6 +33,7 @@ int app_init(struct app *a, u32 nr_threads, u32 max_jobs, void (*wake)(void *arg
 		.hold_ns = APP_HOLD_NS,
 		.recent_len = 4 * nr_threads,
 	};
+	list_init(&a->running);
 	a->idle_fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
 	if (a->idle_fd < 0)
 		return -errno;
@@ -169,6 +170,14 @@ u32 app_submit(struct app *a, struct job **jobs, u32 nr, u64 now_ns)
 	if (was_empty && !(stalled && a->pace.read))
 		a->since_ns = now_ns;
 	return nr;
+}
+
+u64 app_waiting_ns(const struct app *a)
+{
+	/* Only we free jobs: what was in the queue at this look is there yet. */
+	const struct job *oldest = ring_first(&a->jobs);
+
+	return oldest ? oldest->queued_ns : 0;
 }
 
 struct answer *app_reap(struct app *a)
@@ -359,6 +368,29 @@ static bool dispensable(struct app *a, u64 me, u64 now_ns)
 	return a->nr_running && pace_retire(&a->pace);
 }
 
+/* The oldest of them is the first: claims are in the order of time, more or less. */
+static void look_at_oldest(struct app *a)
+{
+	const struct job *oldest =
+		list_empty(&a->running) ? NULL : list_entry(a->running.next, struct job, running);
+
+	__atomic_store_n(&a->running_ns, oldest ? oldest->claimed_ns : 0, __ATOMIC_RELAXED);
+}
+
+static void begin_running(struct app *a, struct job *j)
+{
+	list_add_tail(&j->running, &a->running);
+	look_at_oldest(a);
+	__atomic_store_n(&a->nr_running, a->nr_running + 1, __ATOMIC_RELAXED);
+}
+
+static void end_running(struct app *a, struct job *j)
+{
+	list_del(&j->running);
+	look_at_oldest(a);
+	__atomic_store_n(&a->nr_running, a->nr_running - 1, __ATOMIC_RELAXED);
+}
+
 struct job *app_next(struct app *a, u64 now_ns)
 {
 	/* Relaxed: only what this thread itself wrote matters. */
@@ -394,7 +426,7 @@ struct job *app_next(struct app *a, u64 now_ns)
 		__atomic_exchange_n(&a->lead, me, __ATOMIC_ACQ_REL);
 	j->claimed_ns = now_ns;
 	__atomic_store_n(&a->claim_ns, now_ns, __ATOMIC_RELAXED);
-	__atomic_store_n(&a->nr_running, a->nr_running + 1, __ATOMIC_RELAXED);
+	begin_running(a, j);
 	return j;
 }
 
@@ -428,12 +460,12 @@ int app_answer(struct app *a, struct answer *answer)
 			/* Release: as every write of it, see app_wait_room(). */
 			__atomic_fetch_add(&j->unsent, (u32)answer->data.len, __ATOMIC_ACQ_REL);
 	}
+	if (last && a->nr_threads)
+		end_running(a, j);
 	hand_over(a, answer);
 	/* From here on answer and job may be gone. */
 	if (!a->nr_threads)
 		return 0;
-	if (last)
-		__atomic_store_n(&a->nr_running, a->nr_running - 1, __ATOMIC_RELAXED);
 	/* When a handler produces its next piece is not known: this one leaves now. */
 	if (!last)
 		flush_if_asleep(a);

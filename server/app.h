@@ -94,6 +94,8 @@ struct app {
 
 	/* Of the app's threads, under their lock; others may look at nr_running. */
 	__cacheline_aligned u32 nr_running; /* jobs claimed, their last answer not yet here */
+	struct list running; /* those jobs, as they were claimed */
+	u64 running_ns; /* claim time of the first of them, 0 = none; others may look */
 	u32 nr_streaming; /* threads that stream */
 	u32 nr_extra; /* threads beyond nr_threads */
 	u32 unflushed; /* answers since the I/O thread was last looked after */
@@ -127,6 +129,9 @@ void app_fini(struct app *a);
  * back. At most one wake. Not after app_stop().
  */
 u32 app_submit(struct app *a, struct job **jobs, u32 nr, u64 now_ns);
+
+/* Since when the oldest job waits that no thread has claimed; 0 = none does. */
+u64 app_waiting_ns(const struct app *a);
 
 /* The next answer, NULL when there is none; to be called until it says so. */
 struct answer *app_reap(struct app *a);

@@ -13,6 +13,7 @@
 #define HYPERION_SERVER_JOB_H
 
 #include "server/base.h"
+#include "server/list.h"
 #include "server/msg.h"
 #include "server/outq.h"
 
@@ -145,6 +146,7 @@ struct job {
 	bool request_id_made; /* by us: the client has sent none, or not a sane one */
 	u64 start_ns, queued_ns; /* CLOCK_MONOTONIC: first byte; submitted */
 	u64 claimed_ns, answered_ns; /* set by the application */
+	struct list running; /* in app.running, while claimed; the app's threads' */
 	char *room; /* for the first answer's bytes: lives as long as the job */
 	u32 room_len;
 	struct answer first; /* for the application's first answer, so that it allocates nothing */

@@ -68,6 +68,15 @@ void *ring_pop(struct ring *r)
 	return item;
 }
 
+void *ring_first(const struct ring *r)
+{
+	/* Acquire: as in ring_count(). */
+	u32 head = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE);
+
+	/* Slots are the producer's to write, and it is here. */
+	return head == __atomic_load_n(&r->tail, __ATOMIC_RELAXED) ? NULL : r->slots[head & r->mask];
+}
+
 u32 ring_count(const struct ring *r)
 {
 	/*

@@ -35,6 +35,9 @@ u32 ring_push(struct ring *r, void *const *items, u32 nr);
 /* NULL when it is empty. */
 void *ring_pop(struct ring *r);
 
+/* The producer: what would be popped next, NULL when it is empty; it may be popped meanwhile. */
+void *ring_first(const struct ring *r);
+
 /* By either side or a third; exact only for who is alone. */
 u32 ring_count(const struct ring *r);
 

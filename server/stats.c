@@ -23,12 +23,13 @@ size_t stats_map_len(enum stats_map_id id, u32 nr_slots)
 		[STATS_MAP_WORKERS] = sizeof(struct stats_worker),
 		[STATS_MAP_CELLS] = sizeof(struct stats_cell),
 		[STATS_MAP_OWN] = sizeof(struct stats_own),
+		[STATS_MAP_STEER] = sizeof(struct stats_steer),
 	};
 	size_t nr = 1, page = (size_t)sysconf(_SC_PAGESIZE);
 
 	if (id == STATS_MAP_ROUTES)
 		nr = STATS_ROUTES;
-	else if (id == STATS_MAP_WORKERS || id == STATS_MAP_OWN)
+	else if (id == STATS_MAP_WORKERS || id == STATS_MAP_OWN || id == STATS_MAP_STEER)
 		nr = nr_slots;
 	else if (id == STATS_MAP_CELLS)
 		nr = (size_t)nr_slots * STATS_ROUTES;
@@ -54,7 +55,8 @@ int stats_maps_map(struct stats_maps *m, const int fds[NR_STATS_MAPS], u32 nr_sl
 	m->workers = map_one(m, STATS_MAP_WORKERS, fds[STATS_MAP_WORKERS], nr_slots);
 	m->cells = map_one(m, STATS_MAP_CELLS, fds[STATS_MAP_CELLS], nr_slots);
 	m->own = map_one(m, STATS_MAP_OWN, fds[STATS_MAP_OWN], nr_slots);
-	if (m->header && m->routes && m->workers && m->cells && m->own)
+	m->steer = map_one(m, STATS_MAP_STEER, fds[STATS_MAP_STEER], nr_slots);
+	if (m->header && m->routes && m->workers && m->cells && m->own && m->steer)
 		return 0;
 	stats_maps_close(m);
 	return -ENOMEM;
@@ -78,7 +80,8 @@ int stats_maps_open(struct stats_maps *m, const int fds[NR_STATS_MAPS])
 
 void stats_maps_close(struct stats_maps *m)
 {
-	void *const p[NR_STATS_MAPS] = { m->header, m->routes, m->workers, m->cells, m->own };
+	void *const p[NR_STATS_MAPS] = { m->header, m->routes, m->workers,
+					 m->cells,  m->own,    m->steer };
 
 	for (int i = 0; i < NR_STATS_MAPS; i++)
 		if (p[i])
@@ -111,6 +114,7 @@ void stats_init(struct stats *s, const struct stats_maps *maps, u32 slot, u64 no
 	if (!maps->header || slot >= maps->header->nr_slots)
 		return;
 	s->row = &maps->workers[slot];
+	s->steer = &maps->steer[slot];
 	s->cells = &maps->cells[(size_t)slot * STATS_ROUTES];
 	route_index_init(&s->index, maps->routes);
 	s->base = *s->row;
@@ -123,10 +127,13 @@ void stats_init(struct stats *s, const struct stats_maps *maps, u32 slot, u64 no
 
 void stats_fini(struct stats *s)
 {
-	if (s->row)
+	if (s->row) {
 		stats_set(s->row->state, STATS_WORKER_NONE);
+		stats_set(s->steer->state, STATS_WORKER_NONE);
+	}
 	stats_maps_close(&s->maps);
 	s->row = NULL;
+	s->steer = NULL;
 }
 
 /* --- which route --- */

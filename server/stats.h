@@ -21,6 +21,7 @@ struct stats_maps {
 	struct stats_worker *workers;
 	struct stats_cell *cells;
 	struct stats_own *own;
+	struct stats_steer *steer;
 	size_t len[NR_STATS_MAPS]; /* bytes that are mapped */
 };
 
@@ -40,6 +41,7 @@ void stats_maps_init(struct stats_maps *m, u32 nr_slots, const struct stats_head
 struct stats {
 	struct stats_maps maps;
 	struct stats_worker *row; /* NULL: nobody counts */
+	struct stats_steer *steer; /* ours; NULL with row */
 	struct stats_cell *cells; /* STATS_ROUTES of them, ours */
 	struct route_index index;
 	u16 of_route[MAX_ROUTES]; /* the route of a struct route by its id; 0 = not yet asked */

@@ -214,11 +214,12 @@ static int load_maps(struct stats_area *a, const struct stats_area_config *confi
 	bpf_map__set_max_entries(bpf->maps.workers, nr_slots);
 	bpf_map__set_max_entries(bpf->maps.cells, nr_slots * STATS_ROUTES);
 	bpf_map__set_max_entries(bpf->maps.own, nr_slots);
+	bpf_map__set_max_entries(bpf->maps.steer, nr_slots);
 	err = stats_bpf__load(bpf);
 	if (!err) {
-		struct bpf_map *const maps[NR_STATS_MAPS] = { bpf->maps.header, bpf->maps.routes,
+		struct bpf_map *const maps[NR_STATS_MAPS] = { bpf->maps.header,  bpf->maps.routes,
 							      bpf->maps.workers, bpf->maps.cells,
-							      bpf->maps.own };
+							      bpf->maps.own,     bpf->maps.steer };
 
 		for (int i = 0; !err && i < NR_STATS_MAPS; i++)
 			err = pin(a, maps[i], i, config->group);
@@ -350,6 +351,7 @@ int stats_area_open(struct stats_area *a, const struct stats_area_config *config
 void stats_area_worker_gone(struct stats_area *a, u32 slot)
 {
 	struct stats_worker *w;
+	struct stats_steer *steer;
 
 	if (!a->maps.header || slot >= a->maps.header->nr_slots)
 		return;
@@ -361,6 +363,13 @@ void stats_area_worker_gone(struct stats_area *a, u32 slot)
 	stats_set(w->queued, 0);
 	stats_set(w->with_app, 0);
 	stats_set(w->rss_bytes, 0);
+	steer = &a->maps.steer[slot];
+	stats_set(steer->state, STATS_WORKER_NONE);
+	stats_set(steer->kept, 0);
+	stats_set(steer->running, 0);
+	stats_set(steer->waiting, 0);
+	stats_set(steer->running_ns, 0);
+	stats_set(steer->waiting_ns, 0);
 }
 
 void stats_area_close(struct stats_area *a)

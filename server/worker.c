@@ -150,6 +150,7 @@ static int init(struct worker *w, const struct worker_params *params)
 	update_clock(w);
 	worker_stats_init(&w->stats, params->stats_fds, w->id, w->http.now_ns);
 	stats_claim(&w->stats, w->front->routes);
+	worker_load_init(&w->load, w->stats.steer, params->has_app ? w->conf->nr_threads : 1);
 	if (w->stats.row) {
 		stats_set(w->stats.row->uses_uring, w->uses_uring);
 		stats_set(w->stats.row->nr_threads, params->has_app ? w->conf->nr_threads : 0);
@@ -202,6 +203,7 @@ static int wait_for_events(struct worker *w)
 			worker_exchange(w);
 		}
 	}
+	worker_publish_load(w);
 	timeout = time_to_wait(w);
 	if (look >= 0 && (timeout < 0 || look < timeout))
 		timeout = look;

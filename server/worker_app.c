@@ -69,6 +69,43 @@ static bool reap_answers(struct worker *w)
 	return any;
 }
 
+static struct load_numbers load_of(const struct worker *w)
+{
+	return (struct load_numbers){
+		.state = w->state == WORKER_SERVING ? STATS_WORKER_SERVING : STATS_WORKER_DRAINING,
+		.accepted = w->acceptor.nr_steered,
+		.kept = w->conns.nr_in[CONN_OPEN],
+	};
+}
+
+void worker_publish_load(struct worker *w)
+{
+	struct load_numbers n = load_of(w);
+	const struct app *app = &w->app;
+
+	if (w->has_app) {
+		n.running = __atomic_load_n(&app->nr_running, __ATOMIC_RELAXED);
+		n.running_ns = __atomic_load_n(&app->running_ns, __ATOMIC_RELAXED);
+		n.waiting = w->http.nr_submit + ring_count(&app->jobs);
+		n.waiting_ns = app_waiting_ns(app);
+		if (w->http.nr_submit && !n.waiting_ns)
+			n.waiting_ns = w->http.now_ns;
+	}
+	worker_load_publish(&w->load, &n, w->http.now_ns);
+}
+
+/* Until they are back nothing moves here: the first one runs, the others wait for it. */
+static void publish_inline(struct worker *w)
+{
+	struct load_numbers n = load_of(w);
+
+	n.running = 1;
+	n.running_ns = w->http.now_ns;
+	n.waiting = w->http.nr_submit - 1;
+	n.waiting_ns = n.waiting ? w->http.now_ns : 0;
+	worker_load_publish(&w->load, &n, w->http.now_ns);
+}
+
 /* All complete requests of a batch in one go, so that one wake does for them. */
 static void submit_jobs(struct worker *w)
 {
@@ -84,6 +121,8 @@ static void submit_jobs(struct worker *w)
 		r->app = REQ_WITH_APP;
 		jobs[nr++] = &r->job;
 	}
+	if (!w->conf->nr_threads)
+		publish_inline(w);
 	taken = app_submit(&w->app, jobs, nr, w->http.now_ns);
 	for (u32 i = 0; i < nr; i++) {
 		struct req *r = container_of(jobs[i], struct req, job);

@@ -18,6 +18,7 @@
 #include "server/stats.h"
 #include "server/wheel.h"
 #include "server/worker.h"
+#include "server/worker_load.h"
 
 enum worker_state {
 	WORKER_SERVING,
@@ -46,6 +47,7 @@ struct worker {
 	u32 nr_with_app; /* jobs that the app has */
 	bool uses_uring;
 	struct stats stats;
+	struct worker_load load;
 	struct admin admin;
 	struct app app;
 };
@@ -67,6 +69,9 @@ int worker_init_app(struct worker *w, const struct worker_params *params) __must
 
 /* Jobs out, answers in, until both lie still. Inline, each round runs handlers. */
 void worker_exchange(struct worker *w);
+
+/* How loaded we are, for who steers. Behind a look into the app's queue: see worker_load.h. */
+void worker_publish_load(struct worker *w);
 
 /* --- worker_control.c --- */
 

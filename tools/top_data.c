@@ -200,11 +200,13 @@ static int make_room(struct top_reading *r, __u32 nr_slots)
 	if (nr_slots <= r->nr_slots)
 		return 0;
 	free(r->workers);
+	free(r->steer);
 	free(r->cells);
 	r->nr_slots = 0;
 	r->workers = calloc(nr_slots, sizeof(*r->workers));
+	r->steer = calloc(nr_slots, sizeof(*r->steer));
 	r->cells = calloc((size_t)nr_slots * STATS_ROUTES, sizeof(*r->cells));
-	if (!r->workers || !r->cells)
+	if (!r->workers || !r->steer || !r->cells)
 		return -ENOMEM;
 	r->nr_slots = nr_slots;
 	return 0;
@@ -232,6 +234,9 @@ static int read_all(const struct source *s, struct top_reading *r)
 	if (!err)
 		err = read_elements(s, STATS_MAP_WORKERS, 0, r->header.nr_slots,
 				    sizeof(r->workers[0]), r->workers);
+	if (!err)
+		err = read_elements(s, STATS_MAP_STEER, 0, r->header.nr_slots, sizeof(r->steer[0]),
+				    r->steer);
 	if (err)
 		return err;
 	r->nr_routes = 0;
@@ -294,6 +299,7 @@ enum top_problem top_read(struct top_reading *r, const char *instance, char why[
 void top_reading_free(struct top_reading *r)
 {
 	free(r->workers);
+	free(r->steer);
 	free(r->cells);
 	memset(r, 0, sizeof(*r));
 }

@@ -19,8 +19,9 @@ struct top_reading {
 	struct stats_header header;
 	__u32 nr_routes; /* entries that are in use */
 	struct stats_route routes[STATS_ROUTES];
-	__u32 nr_slots; /* room in the two below */
+	__u32 nr_slots; /* room in those below */
 	struct stats_worker *workers; /* header.nr_slots */
+	struct stats_steer *steer; /* as many */
 	struct stats_cell *cells; /* of a worker w and a route r: [w * STATS_ROUTES + r] */
 };
 

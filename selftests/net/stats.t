@@ -125,7 +125,7 @@ test "what a killed server left behind is gone with the next of its name, and a 
   server.client.get("/", "Connection: close")
   eventually("a count") { top(server, folder)["requests"] == 1 }
   places = server.statistics + [File.join(folder, "hyperion", server.instance)]
-  names = %w[cells header own routes workers]
+  names = %w[cells header own routes steer workers]
   assert_equal names, files(*places) - ["lock"]
   Process.kill(:KILL, server.pid)
   server.wait
@@ -148,7 +148,7 @@ test "--no-bpf: the same in files of shared memory" do
   eventually("3") { top(server, folder)["requests"] == 3 }
   refute File.exist?("/sys/fs/bpf/hyperion/#{server.instance}")
   place = (server.statistics + [File.join(folder, "hyperion", server.instance)]).find { |path| File.directory?(path) }
-  assert_equal %w[cells header lock own routes workers], files(place)
+  assert_equal %w[cells header lock own routes steer workers], files(place)
   assert_equal 0o750, File.stat(place).mode & 0o777
   assert_equal [0o640], files(place).map { |name| File.stat(File.join(place, name)).mode & 0o777 }.uniq
 end
@@ -160,7 +160,7 @@ test "with BPF they are pinned, for the group alone to read" do
   server, folder = serve_counted("-w", 1, "--user", "nobody", "--constant", "/=x")
   server.client.get
   place = "/sys/fs/bpf/hyperion/#{server.instance}"
-  assert_equal %w[cells header own routes workers], files(place)
+  assert_equal %w[cells header own routes steer workers], files(place)
   group = File.stat(place).gid
   assert_equal [[0, group, 0o640]], files(place).map { |n| s = File.stat(File.join(place, n)); [s.uid, s.gid, s.mode & 0o777] }.uniq
   member = ["setpriv", "--reuid", "12345", "--regid", group.to_s, "--clear-groups"]
@@ -239,7 +239,7 @@ test "hyperion-top: maps of another version, and what is no map at all" do
   File.write(header, [99].pack("L"), 4, mode: "r+b")
   out, err, status = run_top(server.instance, folder, "--once")
   assert_equal ["", 1], [out, status]
-  assert_match(/statistics are of version 99, this program knows 2: use the hyperion-top that came with it/, err)
+  assert_match(/statistics are of version 99, this program knows 3: use the hyperion-top that came with it/, err)
   File.write(header, "no map", 0, mode: "r+b")
   _, err, status = run_top(server.instance, folder, "--once")
   assert_equal 1, status

@@ -30,6 +30,30 @@ TEST_F(app, keeps_the_order)
 	ASSERT_EQ(self->a->nr_out, 0);
 }
 
+/* What steering wants to know. */
+TEST_F(app, knows_the_oldest)
+{
+	(void)variant;
+	ASSERT_EQ(app_waiting_ns(self->a), 0);
+	ASSERT_EQ(submit(self, 1, US(5)), 1);
+	ASSERT_EQ(submit(self, 2, US(6)), 2);
+	ASSERT_EQ(app_waiting_ns(self->a), US(5));
+	ASSERT_EQ(self->a->running_ns, 0);
+	ASSERT_NOT_NULL(next(self, 0, US(7)));
+	ASSERT_NOT_NULL(next_of_spare(self, 1, US(800)));
+	ASSERT_EQ(app_waiting_ns(self->a), US(6));
+	ASSERT_EQ(self->a->running_ns, US(7));
+	end(self, 0);
+	ASSERT_EQ(self->a->running_ns, US(800));
+	ASSERT_NOT_NULL(next(self, 0, US(900)));
+	ASSERT_EQ(self->a->running_ns, US(800));
+	ASSERT_EQ(app_waiting_ns(self->a), 0);
+	end(self, 1);
+	ASSERT_EQ(self->a->running_ns, US(900));
+	end(self, 0);
+	ASSERT_EQ(self->a->running_ns, 0);
+}
+
 TEST_F(app, takes_no_more_than_max_jobs)
 {
 	struct job *last = &self->jobs[MAX_JOBS];

@@ -73,6 +73,19 @@ TEST_F(ring, takes_what_fits)
 	ASSERT_EQ(ring_popped(self->r), variant->start + 9);
 }
 
+TEST_F(ring, shows_the_first)
+{
+	void *items[] = { item(3), item(4) };
+
+	(void)variant;
+	ASSERT_EQ(ring_push(self->r, items, 2), 2);
+	ASSERT_EQ(number(ring_first(self->r)), 3);
+	ASSERT_EQ(number(ring_pop(self->r)), 3);
+	ASSERT_EQ(number(ring_first(self->r)), 4);
+	ASSERT_EQ(number(ring_pop(self->r)), 4);
+	ASSERT_NULL(ring_first(self->r));
+}
+
 TEST_F(ring, keeps_the_order)
 {
 	u64 pushed = 0, popped = 0;
