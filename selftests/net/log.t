@@ -13,6 +13,14 @@ def serve(mode, *args, **how)
   Server.start("--io-uring", mode, "-w", 1, "--constant", "/=hello\n", *args, **how)
 end
 
+# Over a connection of its own: a stop need not wait for it.
+def once(server, *args)
+  client = Client.new(server.connect)
+  client.get(*args)
+ensure
+  client&.close
+end
+
 on_each_loop "JSON lines" do |mode|
   server = serve(mode, "--log-format", "json")
   client = server.client
@@ -74,7 +82,7 @@ end
 
 on_each_loop "--no-log-requests" do |mode|
   server = serve(mode, "--no-log-requests")
-  5.times { server.client.get }
+  5.times { once(server) }
   assert server.stop.success?
   refute_match(/GET/, server.log)
 end
@@ -124,6 +132,7 @@ on_each_loop "a log that nobody reads delays nobody and loses only lines", secon
     break if text.include?("/again/")
   end
   assert_include text, "/again/"
+  client.close
   server.signal(:TERM)
   text << reader.read
   assert server.wait.success?
@@ -168,14 +177,6 @@ on_each_loop "an answer that could not be sent is marked" do |mode|
 end
 
 # --- formats ---
-
-# Over a connection of its own: a stop need not wait for it.
-def once(server, *args)
-  client = Client.new(server.connect)
-  client.get(*args)
-ensure
-  client&.close
-end
 
 on_each_loop "common, combined and a template" do |mode|
   want = {
@@ -324,8 +325,10 @@ on_each_loop "workers of another user" do |mode|
   Tap.after { FileUtils.remove_entry(folder, true) }
   server = serve(mode, "-w", 2, "--user", "nobody", "--log-file", "#{folder}/access.log", "--error-log", "#{folder}/error.log",
                  "--log-format", "{path}", chdir: folder)
-  server.workers.each { |pid| assert_equal 65_534, process_status(pid, "Uid") }
+  # A worker is root's for a moment, and its lines are on their way for another.
+  eventually("two workers of that user") { server.workers.map { |pid| process_status(pid, "Uid") } == [65_534] * 2 }
   20.times { |i| once(server, "/a#{i}") }
+  eventually("their lines") { File.readlines("#{folder}/access.log").size == 20 }
   rotate(server, "access.log", 1)
   eventually("lines of both workers") { once(server, "/b"); File.size?("#{folder}/access.log") }
   assert server.stop.success?
