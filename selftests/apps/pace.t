@@ -130,8 +130,8 @@ test "200 streams at their clients' pace: another request has a thread, and thre
   20.times { assert_equal "hello\n", Http.request(server.port, "GET", "/hello").body }
 end
 
-test "TERM: a stream that ends in time is finished" do
-  server = serve("-t", 2, "--graceful-timeout", 8)
+test "TERM: a stream that ends in time is finished", seconds: 30 do
+  server = serve("-t", 2, "--graceful-timeout", 8, "--idle-keepalive", 1)
   socket = ask(server, "/each?n=10&size=1000&ms=100")
   text = socket.readpartial(100_000)
   server.signal(:TERM)

@@ -177,6 +177,7 @@ test "where it may be said: config file, config.ru, hooks, and what comes later 
     server.other_worker(old)
     client = server.client
     assert_equal ["config file", "config.ru", "before_fork", "boot 0"], %w[/config /both /before /boot].map { |p| client.get(p).body }
+    client.close
     server.stop
   end
 end

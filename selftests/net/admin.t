@@ -146,12 +146,15 @@ test "ready says when the server drains" do
   eventually("the worker to hear of it") { !server.listening? }
   answer = client.write("st\r\n\r\n").answer
   assert_equal [503, "draining\n", true], [answer.status, answer.body, answer.last?]
+  client.close
   assert_equal 0, server.wait.exitstatus
 end
 
 test "quit stops the server when all is answered" do
   server = serve_admin
-  answer = server.client.write("POST /-/quit HTTP/1.1\r\nHost: test\r\n#{BEARER}\r\nContent-Length: 2\r\n\r\nhi").answer
+  client = server.client
+  answer = client.write("POST /-/quit HTTP/1.1\r\nHost: test\r\n#{BEARER}\r\nContent-Length: 2\r\n\r\nhi").answer
+  client.close
   assert_equal [202, "stopping\n"], [answer.status, answer.body]
   assert_equal 0, server.wait.exitstatus
   assert_match(/admin: asked to stop over HTTP/, server.log)

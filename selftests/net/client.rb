@@ -68,6 +68,7 @@ class Client
     @rest << @socket.readpartial(65_536)
   rescue EOFError
     @eof = true
+    @socket.close # or the server would wait for that
   end
 end
 
@@ -75,8 +76,14 @@ class Server
   # A client that goes with the case.
   def client
     client = Client.new(connect)
+    (@clients ||= []) << client
     Tap.after { client.close }
     client
+  end
+
+  # So far: a stop need not wait for any.
+  def clients_go
+    (@clients || []).each(&:close)
   end
 end
 

@@ -115,6 +115,7 @@ test "a second server of the name is refused, and takes nothing from the first" 
   assert_equal 1, second.wait.exitstatus
   assert_match(/error: stats: an instance named #{server.instance} runs already pid=\d+; .*--instance NAME/, second.log)
   eventually("the first to count") { top(server, folder)["requests"] == 1 }
+  server.clients_go
   server.stop
   third = Server.start("-w", 1, "--instance", server.instance, env: { "XDG_RUNTIME_DIR" => folder })
   assert_equal 0, third.stop.exitstatus

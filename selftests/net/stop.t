@@ -130,12 +130,13 @@ on_each_loop "TERM: nobody gets in behind the last" do |mode|
     late.connect_nonblock(address, exception: false) == :wait_writable && !late.wait_writable(0.2)
   end
   Process.kill(:CONT, worker)
+  waiting.close
   assert server.wait.success?
 end
 
 %i[TERM INT].each do |name|
   on_each_loop "#{name}: requests within their bodies are finished" do |mode|
-    server = serve(mode, "-w", 1)
+    server = serve(mode, "-w", 1, "--idle-keepalive", 1)
     idle = server.client
     assert_equal 200, idle.get.status
     busy = server.client.write("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n12345")
@@ -195,6 +196,7 @@ on_each_loop "Ctrl-C: the whole process group gets INT, requests are finished" d
   busy.each do |client|
     client.write("67890")
     assert_equal 405, client.answer.status
+    client.close
   end
   assert server.wait.success?
   refute_match(/killed|exited/, server.log)

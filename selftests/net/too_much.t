@@ -50,6 +50,7 @@ end
 
 # What the worker said at its end.
 def counters(server)
+  server.clients_go
   assert_equal 0, server.stop.exitstatus
   line = server.log.lines.grep(/debug: worker: served/)
   assert_equal 1, line.size, server.log

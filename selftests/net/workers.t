@@ -134,7 +134,10 @@ on_each_loop "a worker that goes answers what waits for it" do |mode|
   server.signal(:TTOU)
   eventually("the word") { server.log.include?("workers=1") }
   server.workers.each { |pid| Process.kill(:CONT, pid) }
-  waiting.each { |client| assert_equal "hello\n", client.answer.body }
+  waiting.each do |client|
+    assert_equal "hello\n", client.answer.body
+    client.close
+  end
   eventually("one worker") { server.workers.size == 1 }
 end
 

@@ -117,6 +117,7 @@ test "workers that die at boot are started ever more seldom, and again when they
   waiting = server.ask("'at last'")
   File.delete(File.join(server.folder, "broken"))
   assert_equal "at last", waiting.answer.body
+  waiting.close
   assert_equal 0, server.stop.exitstatus
 end
 
@@ -155,6 +156,7 @@ on_threads "a dead mold is replaced while its workers serve" do |threads|
   assert_include seen, worker
   assert_equal new, server.mold
   assert_equal [], zombies(server)
+  server.clients_go
   assert_equal 0, server.stop.exitstatus
 end
 

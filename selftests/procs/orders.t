@@ -47,6 +47,7 @@ on_threads "a worker that is one too many finishes what it has" do |threads|
   eventually("the handler") { File.exist?(File.join(server.folder, "running")) }
   server.signal(:TTOU)
   assert_equal "finished", mine.answer.body
+  clients.each(&:close)
   workers_are(server, 0)
   eventually("its end") { !Procs.alive?(last) }
   refute_match(/killed|status/, server.log)
@@ -96,6 +97,7 @@ test "a Unix path that a new server has taken over stays" do
   eventually("the stop") { first.log.match?(/supervisor: stopping/) }
   second = serve("-w", 1, bind: "unix://#{path}")
   assert_match(/first\z/, socket.read)
+  socket.close
   assert_equal 0, first.wait.exitstatus
   assert File.socket?(path)
   other = UNIXSocket.new(path)
@@ -269,7 +271,10 @@ on_threads "titles say what each is, and how busy" do |threads|
   server.signal(:TERM)
   is.call(" draining [2 of #{threads} threads busy, 2 connections]")
   server.write("go")
-  busy.each { |client| assert_equal "went", client.answer.body }
+  busy.each do |client|
+    assert_equal "went", client.answer.body
+    client.close
+  end
   assert_equal 0, server.wait.exitstatus
 end
 

@@ -26,6 +26,7 @@ end
     eventually("the handler") { File.exist?(File.join(server.folder, "here")) }
     signal_group(server, name)
     assert_equal "whole " * 1000, busy.answer.body
+    busy.close
     assert_equal 0, server.wait.exitstatus
     refute_match(BACKTRACE, server.log)
     assert_match(/supervisor: stopping, requests are finished first$/, server.log)

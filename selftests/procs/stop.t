@@ -80,6 +80,7 @@ end
     assert_equal "first", busy.answer.body
     waiting.each_with_index { |client, i| assert_equal((i * 3).to_s, client.answer.body) }
     assert_equal "in 2", slow.answer.body
+    server.clients_go
     assert_equal 0, server.wait.exitstatus
     assert_nothing_remains(server)
   end
@@ -95,6 +96,7 @@ test "connections that no worker has accepted yet are served" do
   eventually("the stop") { server.log.match?(/supervisor: stopping/) }
   Process.kill(:CONT, worker)
   waiting.each_with_index { |client, i| assert_equal((i * 2).to_s, client.answer&.body) }
+  waiting.each(&:close)
   # It says nothing, and is not waited for as long as before.
   assert silent.closed?
   assert_equal 0, server.wait.exitstatus
@@ -173,8 +175,10 @@ on_threads "hooks and at_exit handlers run once each, in the right process and o
   assert_equal ["boot", workers[1], "1"], history(server).last
   busy = running_handler(server, "sleep 0.3; File.open('history', 'a') { |f| f.puts('handler') }; 'done'")
   before = history(server).size
-  assert_equal 0, server.stop.exitstatus
+  server.signal(:TERM)
   assert_equal "done", busy.answer.body
+  busy.close
+  assert_equal 0, server.wait.exitstatus
   rest = history(server).drop(before)
   assert_equal [["at_exit", mold], ["at_exit", workers[0]], ["at_exit", workers[1]], ["handler"],
                 ["shutdown", workers[0], "0"], ["shutdown", workers[1], "1"]].sort, rest.sort
