@@ -2,7 +2,6 @@
 #include "selftests/ruby/rack_bed.h"
 
 #include <fcntl.h>
-#include <glob.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "ruby_glue/glue.h"
+#include "selftests/ruby/rack_bed_parts.h"
 #include "server/front.h"
 
 #define MAX_ASKED 16
@@ -24,7 +24,7 @@
 
 struct asked {
 	struct job job;
-	struct header headers[20];
+	struct header headers[REQUEST_HEADERS_MAX];
 	char *text; /* all bytes of the request */
 	struct got got;
 	size_t answers_len, body_room;
@@ -287,74 +287,6 @@ static void turn(void)
 
 /* --- requests --- */
 
-static struct view text_view(char **p, const char *s, size_t len)
-{
-	struct view v = { *p, len };
-
-	memcpy(*p, s, len);
-	*p += len;
-	return v;
-}
-
-static void set_headers(struct asked *q, const struct request *rq, char **p)
-{
-	u32 i;
-
-	for (i = 0; i < 20 && rq->headers[i]; i++) {
-		const char *h = rq->headers[i], *colon = strstr(h, ": ");
-
-		q->headers[i].name = text_view(p, h, (size_t)(colon - h));
-		q->headers[i].value = text_view(p, colon + 2, strlen(colon + 2));
-		if (!rq->host && view_ieq(q->headers[i].name, VIEW("host")))
-			q->job.authority = q->headers[i].value;
-	}
-	q->job.headers = q->headers;
-	q->job.nr_headers = i;
-}
-
-static const struct {
-	const char *name;
-	enum method method;
-} methods[] = {
-	{ "GET", METHOD_GET },         { "HEAD", METHOD_HEAD },       { "POST", METHOD_POST },
-	{ "PUT", METHOD_PUT },         { "DELETE", METHOD_DELETE },   { "PATCH", METHOD_PATCH },
-	{ "OPTIONS", METHOD_OPTIONS }, { "CONNECT", METHOD_CONNECT }, { "TRACE", METHOD_TRACE },
-};
-
-static void set_line(struct job *j, const struct request *rq, char **p)
-{
-	const char *method = rq->method ? rq->method : "GET", *target = rq->target ? rq->target : "/";
-	const char *mark;
-
-	j->method_name = text_view(p, method, strlen(method));
-	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
-		if (strcmp(method, methods[i].name) == 0)
-			j->method = methods[i].method;
-	j->target = text_view(p, target, strlen(target));
-	mark = memchr(j->target.p, '?', j->target.len);
-	j->path = (struct view){ j->target.p, mark ? (size_t)(mark - j->target.p) : j->target.len };
-	j->has_query = mark;
-	if (mark)
-		j->query = (struct view){ mark + 1, j->target.len - j->path.len - 1 };
-	j->version_minor = !rq->http_1_0;
-}
-
-static void set_body(struct job *j, const struct request *rq)
-{
-	j->body_fd = -1;
-	if (!rq->body)
-		return;
-	j->body_len = rq->body_len ? rq->body_len : strlen(rq->body);
-	if (!rq->in_file) {
-		/* Of its exact size, so that a sanitizer sees a step beyond. */
-		j->body = memcpy(malloc(j->body_len), rq->body, j->body_len);
-		return;
-	}
-	j->body_fd = memfd_create("body", MFD_CLOEXEC);
-	if (write(j->body_fd, rq->body, j->body_len) != (ssize_t)j->body_len)
-		abort();
-}
-
 static void forget(struct asked *q)
 {
 	free(q->text);
@@ -388,17 +320,9 @@ struct asked *bed_submit(const struct request *rq)
 {
 	struct asked *q = asked_new();
 	struct job *j = &q->job, **jobs = &j;
-	char *p = q->text = malloc(128 * KIB);
 
-	set_line(j, rq, &p);
-	set_headers(q, rq, &p);
-	if (rq->host)
-		j->authority = text_view(&p, rq->host, strlen(rq->host));
-	j->peer = view_of(rq->peer ? rq->peer : "192.0.2.1");
-	j->peer_port = rq->peer_port ? rq->peer_port : 4711;
-	j->server_port = j->peer.len ? 9292 : 0;
-	j->tls = rq->tls;
-	set_body(j, rq);
+	q->text = malloc(REQUEST_TEXT_MAX);
+	request_to_job(rq, j, q->headers, q->text);
 	j->conn_idx = rq->conn ? rq->conn : 100000 + bed.next_conn++;
 	j->conn_gen = rq->gen;
 	j->room_len = JOB_ROOM_MIN;
@@ -574,55 +498,6 @@ static void release_stderr(void)
 
 /* --- the app --- */
 
-/* tools/deps has installed the gems there; HYPERION_GEMS names another place. */
-static void choose_gems(bool rack_2)
-{
-	const char *gems = getenv("HYPERION_GEMS");
-	char pattern[512], path[4096] = "";
-	glob_t found;
-
-	if (!gems)
-		gems = "build/bundle";
-	if (rack_2) {
-		setenv("BUNDLE_GEMFILE", "selftests/apps/rack2/Gemfile", 1);
-		setenv("BUNDLE_PATH", realpath(gems, path) ? path : gems, 1);
-		return;
-	}
-	snprintf(pattern, sizeof(pattern), "%s/ruby/*", gems);
-	if (glob(pattern, 0, NULL, &found) == 0) {
-		setenv("GEM_PATH", realpath(found.gl_pathv[0], path) ? path : "", 1);
-		globfree(&found);
-	}
-}
-
-static int load_app(const struct bed_setup *setup)
-{
-	char folder[] = "/tmp/rack_bed.XXXXXX", path[64], name[] = "rack_bed", fd[16];
-	char *argv[] = { name, NULL };
-	struct glue_app settings = {
-		.rackup = path,
-		.environment = setup->lint ? "development" : "production",
-		.inline_io = setup->nr_threads == 0,
-		.multithread = setup->nr_threads > 1,
-		.default_port = 80,
-	};
-	FILE *f;
-	int err;
-
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/config.ru", folder);
-	f = fopen(path, "w");
-	fputs(setup->app, f);
-	fclose(f);
-	snprintf(fd, sizeof(fd), "%d", bed.pipe[1]);
-	setenv("BED_FD", fd, 1);
-	err = glue_boot(1, argv, path) || glue_load_app(&settings);
-	unlink(path);
-	rmdir(folder);
-	return err;
-}
-
 static void *script_thread(void *unused)
 {
 	(void)unused;
@@ -669,7 +544,7 @@ int bed_run(const struct bed_setup *setup, void (*script)(void))
 	bed.app->priv = bed.app;
 	choose_gems(setup->rack_2);
 	catch_stderr();
-	err = load_app(setup);
+	err = load_app(setup, bed.pipe[1]);
 	if (!err)
 		err = serve(setup);
 	release_stderr();
