@@ -266,7 +266,7 @@ struct stats_steer {
 	__u32 running; /* jobs that the app's threads have claimed */
 	__u32 waiting; /* jobs that nobody has claimed */
 	__u32 nr_threads; /* how many can run side by side (1 for inline) */
-	__u32 reserved1;
+	__u32 job_us; /* mean time of a job, see steer_job_us(); 0 = not known */
 	__u64 running_ns; /* claim time of the oldest job that runs; 0 = none */
 	__u64 waiting_ns; /* since when the oldest unclaimed job waits; 0 = none */
 	__u64 reserved2;
