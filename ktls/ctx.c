@@ -122,10 +122,15 @@ static int ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_C
 		  EVP_MAC_CTX *mac, int sealing)
 {
 	struct tickets *t = &conn_of(ssl)->ctx->tickets;
+	enum ticket_result ret;
 
 	if (sealing)
 		return (int)ticket_seal(t, name, iv, cipher, mac);
-	return (int)ticket_open(t, name, iv, cipher, mac);
+	ret = ticket_open(t, name, iv, cipher, mac);
+	/* Clients use a ticket of TLS 1.3 once (RFC 8446 C.4), so that each needs a new one. */
+	if (ret == TICKET_GOOD && SSL_version(ssl) == TLS1_3_VERSION)
+		ret = TICKET_RENEW;
+	return (int)ret;
 }
 
 /* --- settings of one SSL_CTX --- */

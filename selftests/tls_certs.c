@@ -21,6 +21,14 @@
 
 #define SECONDS_PER_DAY 86400L
 
+static EVP_PKEY *shared_rsa;
+
+const char *test_certs_warm(void)
+{
+	shared_rsa = EVP_RSA_gen(2048);
+	return shared_rsa ? NULL : "rsa: no key";
+}
+
 static EVP_PKEY *key_make(enum key_kind kind)
 {
 	switch (kind) {
@@ -29,7 +37,9 @@ static EVP_PKEY *key_make(enum key_kind kind)
 	case KEY_P384:
 		return EVP_EC_gen("P-384");
 	case KEY_RSA:
-		return EVP_RSA_gen(2048);
+		if (!shared_rsa || !EVP_PKEY_up_ref(shared_rsa))
+			return EVP_RSA_gen(2048);
+		return shared_rsa;
 	case KEY_RSA_1024:
 		return EVP_RSA_gen(1024);
 	case KEY_ED25519:

@@ -31,4 +31,9 @@ void test_cert_free(struct test_cert *c);
 
 struct cert_source test_cert_source(const struct test_cert *c, const char *name);
 
+/*
+ * For PROGRAM_NEEDS(): all cases share one RSA key, which takes long to find.
+ */
+const char *test_certs_warm(void);
+
 #endif

@@ -10,6 +10,8 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
+PROGRAM_NEEDS(test_certs_warm)
+
 FIXTURE(conn)
 {
 	struct test_cert cert;
