@@ -135,7 +135,8 @@ struct tls_traffic {
 };
 
 /*
- * 0; -EAGAIN: not in TLS_OPEN, or (TLS_IN) in the midst of a record: see tls_need();
+ * 0; -EAGAIN: not in TLS_OPEN, or (TLS_IN) in the midst of a record: see tls_need(),
+ * or (TLS_OUT) a KeyUpdate of ours is due and goes with the next tls_send();
  * -EOPNOTSUPP: a cipher that the kernel lacks, or the ctx keeps no secrets;
  * -ENOMEM. The caller must not use the direction here any more, and for TLS_OUT
  * everything put so far has to be in the socket first.

@@ -131,6 +131,8 @@ int tls_traffic(const struct tls *t, enum tls_dir dir, struct tls_traffic *out)
 	if (t->state != TLS_OPEN || t->closed ||
 	    (dir == TLS_IN && (tls_need(t) || SSL_has_pending(t->ssl))))
 		return -EAGAIN;
+	if (dir == TLS_OUT && SSL_get_key_update_type(t->ssl) != SSL_KEY_UPDATE_NONE)
+		return -EAGAIN;
 	if (!ctx_keeps_secrets(t->conn.ctx))
 		return -EOPNOTSUPP;
 	err = cipher_of(t, &out->cipher);

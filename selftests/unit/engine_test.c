@@ -420,6 +420,7 @@ TEST_F(conn, data_behind_finished)
 TEST_F(conn, key_updates)
 {
 	struct tls_pair *p = &self->p;
+	struct tls_traffic t;
 
 	if (variant->version != V13)
 		return;
@@ -433,6 +434,7 @@ TEST_F(conn, key_updates)
 	ASSERT_EQ(SSL_key_update(p->client, SSL_KEY_UPDATE_REQUESTED), 1);
 	ASSERT_TRUE(pair_client_write(p, "a", 1));
 	pair_feed(p);
+	EXPECT_EQ(tls_traffic(p->server, TLS_OUT, &t), -EAGAIN);
 	ASSERT_OK(tls_send(p->server, "b", 1));
 	check_traffic(p, 1, 1);
 	check_traffic(p, 2, 2);
