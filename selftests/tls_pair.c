@@ -99,6 +99,12 @@ SSL_CTX *pair_client_ctx(void)
 
 /* --- the pair --- */
 
+static void enter(struct tls_pair *p, bool in)
+{
+	if (p->in_engine)
+		*p->in_engine = in;
+}
+
 static int take_out(void *arg, const void *bytes, size_t len)
 {
 	struct tls_pair *p = arg;
@@ -113,9 +119,13 @@ bool pair_init(struct tls_pair *p, struct tls_ctx *ctx, SSL_CTX *client, const c
 	       SSL_SESSION *session)
 {
 	BIO *bio;
+	int err;
 
-	*p = (struct tls_pair){ .how = p->how, .rng = p->rng };
-	if (tls_new(&p->server, ctx, take_out, p))
+	*p = (struct tls_pair){ .how = p->how, .rng = p->rng, .in_engine = p->in_engine };
+	enter(p, true);
+	err = tls_new(&p->server, ctx, take_out, p);
+	enter(p, false);
+	if (err)
 		return false;
 	bio = BIO_new(client_bio());
 	BIO_set_data(bio, p);
@@ -149,8 +159,13 @@ static void feed_piece(struct tls_pair *p, const u8 *bytes, size_t len)
 	struct view in = { (const char *)copy, len };
 
 	memcpy(copy, bytes, len);
-	while ((p->ret = tls_recv(p->server, &in, buf, sizeof(buf))) > 0)
-		push(&p->got, buf, (size_t)p->ret);
+	do {
+		enter(p, true);
+		p->ret = tls_recv(p->server, &in, buf, sizeof(buf));
+		enter(p, false);
+		if (p->ret > 0)
+			push(&p->got, buf, (size_t)p->ret);
+	} while (p->ret > 0);
 	free(copy);
 }
 

@@ -20,11 +20,12 @@ struct tls_pair {
 	SSL *client;
 	struct pipe_bytes to_client, to_server; /* records on their way */
 	struct pipe_bytes got; /* plaintext that the server has read */
-	enum feeding how;
+	enum feeding how; /* these two and in_engine are kept by pair_init() */
 	struct rng *rng;
 	ssize_t ret; /* of the last tls_recv() */
 	int client_error; /* SSL_get_error() of the handshake; 0 = it is done */
 	bool no_room; /* the engine's output is refused */
+	bool *in_engine; /* set while the engine is called; may be NULL */
 };
 
 /* A client's context with any certificate good; to be changed, then freed by SSL_CTX_free(). */
