@@ -50,6 +50,9 @@ module Hyperion
       LOGGING = { level: "log_level", format: "log_format", requests: "log_requests", file: "log_file",
                   error_file: "error_log", request_id: "request_id" }.freeze
 
+      GUARD = { mode: "guard-mode", syn_rate: "guard-syn-rate", syn_burst: "guard-syn-burst",
+                syn_prefix_v4: "guard-syn-prefix-v4", syn_prefix_v6: "guard-syn-prefix-v6" }.freeze
+
       # Settings of the gem that have no meaning in this server.
       MEANINGLESS = {
         accept_fibers_per_worker: "connections are not accepted by Ruby",
@@ -98,6 +101,14 @@ module Hyperion
 
       block(:admin) do
         ADMIN.each { |name, key| define(name, :admin) { |*values| @config.put(name, key, values) } }
+      end
+
+      block(:guard) do
+        GUARD.each { |name, key| define(name, :guard) { |*values| @config.put(name, key, values) } }
+        %i[attach deny allow].each do |name|
+          key = name == :attach ? "attach" : "guard-#{name}"
+          define(name, :guard) { |*values| values.flatten.each { |value| @config.put(name, key, [value]) } }
+        end
       end
 
       block(:logging) do

@@ -13,7 +13,7 @@
 #include "server/options.h"
 
 #define DEFAULT_CONFIG "config/hyperion.rb"
-#define MAX_OPTIONS 64u
+#define MAX_OPTIONS 96u
 #define MAX_CONNECTIONS 10000000ull
 #define RESERVED_FDS 64u /* for everything that is not a connection */
 

@@ -8,6 +8,7 @@
 #define HYPERION_SERVER_CONF_H
 
 #include "server/base.h"
+#include "server/guard.h"
 #include "server/http.h"
 #include "server/listen.h"
 #include "server/named.h"
@@ -80,6 +81,7 @@ struct conf {
 	bool no_preload_static; /* not even what was found to be worth it */
 	char sendfile_roots[MAX_SENDFILE_ROOTS][CONF_TEXT_LEN]; /* what X-Sendfile may name */
 	u32 nr_sendfile_roots;
+	struct guard_settings guard;
 };
 
 /* The CPUs that we may use: affinity, and the share that a cgroup grants. */

@@ -7,6 +7,7 @@
 #include "server/conf_files.h"
 #include "server/log.h"
 #include "server/option_value.h"
+#include "server/options_guard.h"
 
 #define MAX_CONNECTIONS 10000000ull
 
@@ -375,6 +376,22 @@ const struct option_desc options[] = {
 	{ "admin-listener-port", 0, "N", NULL, "serve these pages there, and only there (none)",
 	  set_admin_port },
 	{ "admin-listener-host", 0, "HOST", NULL, "... at this address (127.0.0.1)", set_admin_host },
+	{ "attach", 0, "IFACE",
+	  NULL, "count, and drop what is unwanted, before it gets in through IFACE: the guard (repeatable)",
+	  set_attach },
+	{ "guard-mode", 0, "MODE", NULL, "... by native or generic XDP, tcx or clsact (auto)",
+	  set_guard_mode },
+	{ "guard-deny", 0, "CIDR", NULL, "drop what comes from there (repeatable)", set_guard_deny },
+	{ "guard-allow", 0, "CIDR", NULL,
+	  "... but not from there: of both the longer prefix counts (repeatable)", set_guard_allow },
+	{ "guard-syn-rate", 0, "N", NULL,
+	  "new connections per second from one source prefix, more are dropped (off)",
+	  set_guard_syn_rate },
+	{ "guard-syn-burst", 0, "N", NULL, "... so many at once (a second's)", set_guard_syn_burst },
+	{ "guard-syn-prefix-v4", 0, "BITS", NULL, "bits of an IPv4 source that count (32)",
+	  set_guard_syn_prefix_v4 },
+	{ "guard-syn-prefix-v6", 0, "BITS", NULL, "bits of an IPv6 source that count (64)",
+	  set_guard_syn_prefix_v6 },
 	{ "no-bpf", 0, NULL, NULL, "no BPF: statistics go to shared memory", set_no_bpf },
 	{ "check", 0, NULL, NULL, "check the settings, say what would run, exit", NULL },
 	{ "version", 'v', NULL, NULL, "print the version", NULL },

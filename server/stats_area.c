@@ -17,6 +17,7 @@
 
 #include "gen/bpf/stats.skel.h"
 #include "server/clock.h"
+#include "server/guard.h"
 #include "server/log.h"
 #include "server/stats.h"
 
@@ -243,6 +244,7 @@ static int make_bpf_maps(struct stats_area *a, const struct stats_area_config *c
 	err = own_folder(a->pins, 0750, config->group);
 	if (!err) {
 		unlink_maps(a->pins);
+		guard_unpin(a->pins);
 		err = load_maps(a, config, nr_slots);
 	}
 	if (!err)

@@ -110,9 +110,13 @@ int supervisor_listen(struct supervisor *s)
 		err = logs_open(s);
 	if (!err)
 		err = slots_claim(&s->slots);
+	if (!err)
+		err = guard_check(&s->conf->guard);
 	if (err || s->action == CONF_CHECK)
 		return err;
 	err = open_stats(s);
+	if (!err)
+		err = supervisor_guard(s);
 	if (err)
 		return err;
 	s->listening = true;
@@ -217,9 +221,11 @@ static u64 earlier(u64 a, u64 b)
 }
 
 /* Until something has to be started or killed; -1 = for ever. */
-static int time_to_wait(const struct supervisor *s)
+static int time_to_wait(struct supervisor *s)
 {
 	u64 now = supervisor_clock_ms(), at = earlier(s->kill_at_ms, s->mold.kill_at_ms);
+
+	at = earlier(at, supervisor_guard_sweep(s));
 
 	for (u32 i = 0; workers_can_start(s) && i < s->nr_wanted; i++)
 		if (s->slots.slots[i].state == SLOT_EMPTY)
@@ -288,6 +294,7 @@ static int init_signals(struct supervisor *s)
 static void clean_up(struct supervisor *s)
 {
 	slots_close(&s->slots);
+	guard_close(&s->guard);
 	stats_area_close(&s->stats);
 	if (s->listening) {
 		for (u32 b = s->slots.nr_inherited; b < s->conf->nr_binds; b++)
@@ -335,6 +342,7 @@ int supervisor_run(struct conf *conf, enum conf_action action, int argc, char **
 	s->argv = argv;
 	s->signal_fd = s->mold.control_fd = s->log_fd = s->error_fd = -1;
 	stats_area_init(&s->stats);
+	guard_init(&s->guard);
 	/* Before anything is executed: they must not leak. */
 	s->nr_passed = notify_listen_fds();
 	slots_init(&s->slots, conf, 0);

@@ -11,6 +11,7 @@
 #include "server/base.h"
 #include "server/conf.h"
 #include "server/control.h"
+#include "server/guard.h"
 #include "server/runas.h"
 #include "server/slot.h"
 #include "server/stats_area.h"
@@ -57,6 +58,7 @@ struct supervisor {
 	struct slots slots;
 	int log_fd, error_fd; /* -1 = not open yet */
 	struct stats_area stats;
+	struct guard guard;
 };
 
 /* --- supervisor.c --- */
@@ -79,6 +81,14 @@ void supervisor_checked(struct supervisor *s);
 
 /* All wanted workers serve, for the first time. */
 void supervisor_serves(struct supervisor *s);
+
+/* --- supervisor_guard.c --- */
+
+/* The guard of the interfaces that the settings name. 0 or -errno; what is wrong was said. */
+int supervisor_guard(struct supervisor *s) __must_check;
+
+/* What has expired goes; when to come back for the next, 0 = need not. */
+u64 supervisor_guard_sweep(struct supervisor *s);
 
 /* --- supervisor_hello.c --- */
 

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* The guard, as the supervisor has it: which addresses are ours, where its maps and locks lie. */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "server/log.h"
+#include "server/supervisor_state.h"
+
+/* false: nothing that comes over a network. */
+static bool take_address(const struct bind *b, struct guard_address *a)
+{
+	*a = (struct guard_address){ 0 };
+	if (b->addr.any.sa_family == AF_INET) {
+		a->family = 4;
+		a->port = ntohs(b->addr.in.sin_port);
+		memcpy(a->addr, &b->addr.in.sin_addr, 4);
+		return true;
+	}
+	if (b->addr.any.sa_family != AF_INET6)
+		return false;
+	a->family = 6;
+	a->port = ntohs(b->addr.in6.sin6_port);
+	memcpy(a->addr, &b->addr.in6.sin6_addr, 16);
+	return true;
+}
+
+/* Locks are for all instances: beside their folders. */
+static void lock_folder(const struct supervisor *s, char out[160])
+{
+	char *slash;
+
+	snprintf(out, 160, "%s", s->stats.folder);
+	slash = strrchr(out, '/');
+	if (slash)
+		*slash = '\0';
+}
+
+int supervisor_guard(struct supervisor *s)
+{
+	const struct guard_settings *settings = &s->conf->guard;
+	struct guard_address addresses[MAX_BINDS];
+	char locks[160];
+	struct guard_config config = {
+		.settings = settings,
+		.addresses = addresses,
+		.pins = s->stats.pins,
+		.locks = locks,
+		.group = s->runas.change ? s->runas.gid : getegid(),
+	};
+
+	if (!settings->nr_ifaces) {
+		if (settings->nr_deny || settings->nr_allow || settings->syn_rate)
+			log_warn("guard: its settings have no effect without --attach IFACE");
+		return 0;
+	}
+	if (s->conf->no_bpf) {
+		log_error("guard: --attach %s needs BPF, which --no-bpf forbids; leave one of them "
+			  "out",
+			  settings->ifaces[0]);
+		return -EINVAL;
+	}
+	for (u32 b = 0; b < s->conf->nr_binds; b++)
+		config.nr_addresses +=
+			take_address(&s->conf->binds[b], &addresses[config.nr_addresses]);
+	if (!config.nr_addresses) {
+		log_error("guard: --attach %s: nothing to guard, no address is one of TCP",
+			  settings->ifaces[0]);
+		return -EINVAL;
+	}
+	lock_folder(s, locks);
+	return guard_open(&s->guard, &config);
+}
+
+u64 supervisor_guard_sweep(struct supervisor *s)
+{
+	guard_sweep(&s->guard, supervisor_clock_ms() * NSEC_PER_MSEC);
+	/* Behind its end, for it has none in a whole millisecond. */
+	return s->guard.next_expiry_ns ? s->guard.next_expiry_ns / NSEC_PER_MSEC + 1 : 0;
+}
