@@ -198,42 +198,54 @@ static __always_inline void count_seen(__u32 iface, __u32 kind)
 		counts->seen[kind]++;
 }
 
-/* 1: drop it. @len: of the frame, which may be longer than what is at hand. */
-static __always_inline int guard_frame(void *data, void *end, __u64 len, __u32 ifindex)
+/*
+ * A TCP packet, 1: drop it. A function of its own for the verifier, which looks
+ * at it once, and not once for each way through the headers.
+ */
+__noinline int guard_judge(const struct packet *pkt, __u32 iface, __u32 ifindex, __u64 len)
 {
-	int iface = iface_row(ifindex), port, drop;
 	struct guard_port *counts;
-	enum packet_kind kind;
-	struct packet pkt;
+	int port, drop;
 	__u32 row;
 
-	if (iface < 0)
+	if (!pkt)
 		return 0;
-	kind = packet_walk(data, end, &pkt);
-	if (kind != PACKET_TCP) {
-		count_seen((__u32)iface, kind);
-		return 0;
-	}
-	port = guard_match(&rules, first_place, &pkt, ifindex);
+	port = guard_match(&rules, first_place, pkt, ifindex);
 	if (port < 0) {
-		count_seen((__u32)iface, GUARD_SEEN_OTHER_PORT);
+		count_seen(iface, GUARD_SEEN_OTHER_PORT);
 		return 0;
 	}
-	count_seen((__u32)iface, PACKET_TCP);
-	row = (__u32)iface * GUARD_PORTS + (__u32)port;
+	count_seen(iface, PACKET_TCP);
+	row = iface * GUARD_PORTS + (__u32)port;
 	counts = bpf_map_lookup_elem(&guard_ports, &row);
 	if (!counts)
 		return 0;
 	counts->packets++;
 	counts->bytes += len;
-	if (packet_is_syn(&pkt))
+	if (packet_is_syn(pkt))
 		counts->syns++;
-	drop = judge(&pkt);
+	drop = judge(pkt);
 	if (drop < 0)
 		return 0;
 	counts->dropped[drop == GUARD_DROP_DENY ? GUARD_DROP_DENY : GUARD_DROP_SYN_RATE]++;
 	counts->dropped_bytes += len;
 	return 1;
+}
+
+/* @len: of the frame, which may be longer than what is at hand. */
+static __always_inline int guard_frame(void *data, void *end, __u64 len, __u32 ifindex)
+{
+	int iface = iface_row(ifindex);
+	enum packet_kind kind;
+	struct packet pkt;
+
+	if (iface < 0)
+		return 0;
+	kind = packet_walk(data, end, &pkt);
+	if (kind == PACKET_TCP)
+		return guard_judge(&pkt, (__u32)iface, ifindex, len);
+	count_seen((__u32)iface, kind);
+	return 0;
 }
 
 SEC("xdp.frags")

@@ -93,25 +93,28 @@ static inline enum packet_kind packet_ipv4(const __u8 *p, const __u8 *end, struc
 	return packet_tcp(p + head_len, end, total_len - head_len, (fragment & 0x2000) != 0, pkt);
 }
 
-/* The kinds of extension headers (RFC 8200 4, RFC 4302, RFC 6275, RFC 7401, RFC 5533). */
-enum packet_extension {
-	PACKET_EXT_HOP_BY_HOP = 0,
-	PACKET_EXT_ROUTING = 43,
-	PACKET_EXT_FRAGMENT = 44,
-	PACKET_EXT_AUTHENTICATION = 51,
-	PACKET_EXT_DESTINATION = 60,
-	PACKET_EXT_MOBILITY = 135,
-	PACKET_EXT_HOST_IDENTITY = 139,
-	PACKET_EXT_SHIM6 = 140,
+/*
+ * Extension headers by their numbers (RFC 8200 4, RFC 4302, RFC 6275, RFC 7401,
+ * RFC 5533). How long one is comes from a table and not from branches: the
+ * verifier would follow all combinations of these through the loop.
+ */
+#define PACKET_EXT_ROUTING 43
+#define PACKET_EXT_FRAGMENT 44
+
+struct packet_extension {
+	__u8 unit, base; /* bytes: base + unit times its second byte; base 0: it is none */
 };
 
-static inline int packet_is_extension(__u8 next)
-{
-	return next == PACKET_EXT_HOP_BY_HOP || next == PACKET_EXT_ROUTING ||
-	       next == PACKET_EXT_FRAGMENT || next == PACKET_EXT_AUTHENTICATION ||
-	       next == PACKET_EXT_DESTINATION || next == PACKET_EXT_MOBILITY ||
-	       next == PACKET_EXT_HOST_IDENTITY || next == PACKET_EXT_SHIM6;
-}
+static const struct packet_extension packet_extensions[256] = {
+	[0] = { 8, 8 }, /* hop by hop */
+	[PACKET_EXT_ROUTING] = { 8, 8 },
+	[PACKET_EXT_FRAGMENT] = { 0, 8 },
+	[51] = { 4, 8 }, /* authentication */
+	[60] = { 8, 8 }, /* destination */
+	[135] = { 8, 8 }, /* mobility */
+	[139] = { 8, 8 }, /* host identity */
+	[140] = { 8, 8 }, /* shim6 */
+};
 
 /* RFC 8200 */
 static inline enum packet_kind packet_ipv6(const __u8 *p, const __u8 *end, struct packet *pkt)
@@ -131,25 +134,24 @@ static inline enum packet_kind packet_ipv6(const __u8 *p, const __u8 *end, struc
 	__builtin_memcpy(pkt->dst, p + 24, 16);
 	p += 40;
 	for (int i = 0; i < PACKET_EXTENSIONS; i++) {
+		const struct packet_extension *ext;
 		__u32 len;
 
 		if (next == PACKET_PROTO_TCP)
 			return packet_tcp(p, end, left, is_fragment, pkt);
-		if (!packet_is_extension(next))
+		ext = &packet_extensions[next];
+		if (!ext->base)
 			return PACKET_NOT_TCP;
 		if (p + 8 > end)
 			return PACKET_TRUNCATED;
-		len = ((__u32)p[1] + 1) * 8;
+		len = ((__u32)p[1] * ext->unit + ext->base) & 0xfff; /* 2048 at most */
 		if (next == PACKET_EXT_FRAGMENT) {
 			if (packet_be16(p + 2) & 0xfff8)
 				return PACKET_FRAGMENT;
 			is_fragment |= p[3] & 1;
-			len = 8;
-		} else if (next == PACKET_EXT_AUTHENTICATION) {
-			len = ((__u32)p[1] + 2) * 4;
-		} else if (next == PACKET_EXT_ROUTING && p[3]) {
-			return PACKET_DEEP;
 		}
+		if (next == PACKET_EXT_ROUTING && p[3])
+			return PACKET_DEEP;
 		if (len > left)
 			return is_fragment ? PACKET_FRAGMENT : PACKET_MALFORMED;
 		next = p[0];
