@@ -33,7 +33,8 @@ module Hyperion
       def nearest(name)
         require "did_you_mean"
         text = name.to_s.chomp("=")
-        KNOWN.min_by { |known, _| DidYouMean::Levenshtein.distance(text, known) }.last
+        # With the block's name before it, or as it is written in the block.
+        KNOWN.min_by { |known, shown| [known, shown[/\A\w+/]].map { |name| DidYouMean::Levenshtein.distance(text, name) }.min }.last
       end
     end
 

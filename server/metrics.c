@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "server/metrics_guard.h"
 #include "server/metrics_json.h"
 #include "server/metrics_own.h"
 #include "server/metrics_sum.h"
@@ -421,6 +422,7 @@ void metrics_write(struct text *out, const struct stats_maps *maps, enum metrics
 		put_connections(&pg, sum);
 		put_workers(&pg, sum);
 		put_ruby(&pg, sum, maps);
+		metrics_guard(out, sum->header->instance, pg.open);
 		metrics_own(out, maps, pg.open);
 		if (pg.open)
 			text_put(out, VIEW("# EOF\n"));

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/metrics_json.h"
 
+#include "server/metrics_guard.h"
+
 static const char *const classes[STATS_CLASSES] = { "cut", "1xx", "2xx", "3xx", "4xx", "5xx" };
 static const char *const times[NR_STATS_TIMES] = STATS_TIME_NAMES;
 static const char *const kinds[] = { "special", "static", "template", "named" };
@@ -146,6 +148,7 @@ void metrics_json(struct text *out, const struct metrics_sum *sum)
 	put_number(out, "log_dropped", w->log_dropped);
 	put_number(out, "routes_overflowed", w->routes_overflowed);
 	put_times(out, sum->sum_ns, sum->hist);
+	metrics_guard_json(out, h->instance);
 	text_put(out, VIEW("\"routes\":["));
 	for (u32 i = 0; i < sum->nr_routes; i++)
 		put_route(out, &sum->routes[i]);

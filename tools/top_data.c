@@ -292,6 +292,8 @@ enum top_problem top_read(struct top_reading *r, const char *instance, char why[
 		p = problem(TOP_DIED,
 			    why, "the server of the instance %s was killed (pid %u), and left its maps behind",
 			    instance, r->header.pid);
+	/* None, or not for us: then it is not shown. */
+	(void)guard_read(instance, &r->guard);
 	r->there = !p;
 	return p;
 }

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "bpf/abi.h"
+#include "bpf/guard_read.h"
 
 /* One reading of everything. */
 struct top_reading {
@@ -22,6 +23,7 @@ struct top_reading {
 	__u32 nr_slots; /* room in those below */
 	struct stats_worker *workers; /* header.nr_slots */
 	struct stats_steer *steer; /* as many */
+	struct guard_reading guard; /* about.nr_ifaces 0: there is none */
 	struct stats_cell *cells; /* of a worker w and a route r: [w * STATS_ROUTES + r] */
 };
 

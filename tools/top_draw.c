@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/top_guard.h"
 #include "tools/top_text.h"
 
 enum colour { PLAIN, GOOD, WARM, BAD, TITLE };
@@ -117,6 +118,27 @@ static void draw_history(const struct top_screen *s, int y)
 	paint(GOOD, false);
 }
 
+/* A line for each interface, instead of the empty one. */
+static int draw_guard(const struct top_model *m, int y)
+{
+	struct top_guard rows[GUARD_IFACES];
+	__u32 nr = top_guard_rows(m, false, rows, GUARD_IFACES);
+	char n[5][TOP_NUMBER_LEN];
+
+	for (__u32 i = 0; i < nr; i++, y++) {
+		const struct top_guard *r = &rows[i];
+		bool drops = r->denied + r->over_rate > 0;
+
+		put(y, 0, "guard %s %s  %s pkts/s %s/s  %s syns/s  ", r->iface, r->mode,
+		    top_rate(r->packets, n[0]), top_bytes(r->bytes, n[1]), top_rate(r->syns, n[2]));
+		paint(drops ? WARM : PLAIN, true);
+		printw("%s denied/s  %s over rate/s", top_rate(r->denied, n[3]),
+		       top_rate(r->over_rate, n[4]));
+		paint(drops ? WARM : PLAIN, false);
+	}
+	return y;
+}
+
 static int draw_head(const struct top_screen *s)
 {
 	const struct top_model *m = s->model;
@@ -139,7 +161,7 @@ static int draw_head(const struct top_screen *s)
 	    m->conns[STATS_CONNS_OPEN], m->conns[STATS_CONNS_LINGER], m->threads_busy, m->threads,
 	    m->queued, m->log_dropped);
 	draw_history(s, 3);
-	return 5;
+	return draw_guard(m, 4) + 1;
 }
 
 /* --- tables --- */

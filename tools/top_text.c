@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tools/top_text.h"
 
+#include "tools/top_guard.h"
+
 static const char *const time_names[NR_STATS_TIMES] = STATS_TIME_NAMES;
 static const char *const conns_names[NR_STATS_CONNS] = STATS_CONNS_NAMES;
 static const char *const kind_names[] = { "special", "static", "template", "named" };
@@ -131,6 +133,7 @@ void top_print_table(FILE *f, const struct top_model *m)
 		"REQ/S", "CONNS", "BUSY", "QUEUED", "CPU", "LOOP", "RSS", "BATCH", "STALLS");
 	for (__u32 i = 0; i < m->nr_workers; i++)
 		print_worker(f, &m->workers[i]);
+	top_guard_table(f, m);
 }
 
 /* --- JSON --- */
@@ -241,7 +244,9 @@ void top_print_json(FILE *f, const struct top_model *m)
 		fputs(i ? "," : "", f);
 		json_worker(f, &m->workers[i]);
 	}
-	fprintf(f, "]}\n");
+	fputs("]", f);
+	top_guard_json(f, m);
+	fprintf(f, "}\n");
 }
 
 /* --- CSV (RFC 4180) --- */

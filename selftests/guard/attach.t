@@ -1,0 +1,158 @@
+#!/usr/bin/env ruby
+# frozen_string_literal: true
+# SPDX-License-Identifier: MIT
+# Attaching and what is left afterwards: nothing, however the server ends; nobody's program is replaced.
+
+require_relative "netns"
+
+def pins(server)
+  Dir.glob("/sys/fs/bpf/hyperion/#{server.instance}{,/*}")
+end
+
+# Those of a server that runs, or was killed.
+def locks(server)
+  Dir.glob("/run/hyperion/guard-*").select { |path| File.read(path).to_i == server.pid }
+end
+
+# The server does not start; what it says and its exit status.
+def refused(net, *args, **how)
+  server = net.serve(*args, wait: false, **how)
+  status = server.wait
+  [server.log, status.exitstatus]
+end
+
+%w[native generic tcx clsact].each do |mode|
+  test "as before after a stop (#{mode})" do
+    net = Net.new
+    before = net.traces
+    server = net.serve("--attach", "g0", "--guard-mode", mode)
+    assert_match(/guard: watches g0: /, server.log)
+    # `ip` does not know tcx.
+    refute before == net.traces, "nothing is to be seen" unless mode == "tcx"
+    assert_equal ["hi", 1], [net.get, locks(server).size]
+    assert_equal 0, server.stop.exitstatus
+    assert_equal before, net.traces
+    assert_equal [[], []], [pins(server), locks(server)]
+  end
+end
+
+# Of clsact the kernel has nothing that ends with a process.
+%w[native generic tcx].each do |mode|
+  test "as before after SIGKILL (#{mode})" do
+    net = Net.new
+    before = net.traces
+    instance = "selftest-kill-#{Process.pid}"
+    server = net.serve("--attach", "g0", "--guard-mode", mode, "--guard-deny", "0.0.0.0/0", "--instance", instance)
+    assert_equal nil, net.get(seconds: 0.5)
+    server.signal(:KILL)
+    server.wait
+    eventually("the link to vanish") { net.traces == before }
+    # Pins of a killed server stay, like its other maps, until the next of its name.
+    server = net.serve("--instance", instance)
+    assert_equal [], pins(server).grep(/guard/)
+    server.stop
+    assert_equal [], pins(server)
+  end
+end
+
+[true, false].each do |qdisc|
+  test "clsact: what a killed server leaves goes at the next start (#{qdisc ? "with a qdisc of another's" : "with its qdisc"})" do
+    net = Net.new
+    net.inside("g0", "tc", "qdisc", "add", "dev", "g0", "clsact") if qdisc
+    before = net.traces
+    instance = "selftest-kill-#{Process.pid}"
+    args = ["--attach", "g0", "--instance", instance]
+    server = net.serve(*args, "--guard-mode", "clsact")
+    server.signal(:KILL)
+    server.wait
+    assert_match(/guard_tc/, net.traces[2])
+    server = net.serve(*args)
+    assert_equal "native", net.mode
+    assert_equal before.drop(1), net.traces.drop(1)
+    server.stop
+    assert_equal before, net.traces
+  end
+end
+
+test "a filter of another's stays beside ours" do
+  net = Net.new
+  net.inside("g0", "tc", "qdisc", "add", "dev", "g0", "clsact")
+  # Ours as it lies there: it guards no interface, whoever loads it.
+  net.inside("g0", "tc", "filter", "add", "dev", "g0", "ingress", "pref", "10", "bpf", "da",
+             "obj", "#{Server::BUILD}/gen/bpf/guard.bpf.o", "sec", "tc")
+  before = net.traces
+  assert_match(/pref 10 /, before[2])
+  server = net.serve("--attach", "g0", "--guard-mode", "clsact", "--guard-deny", "10.77.0.0/24")
+  assert_match(/pref 10 .*guard_tc.*pref 49152 .*guard_tc/m, net.traces[2])
+  assert_equal nil, net.get(seconds: 0.5)
+  server.stop
+  assert_equal before, net.traces
+end
+
+test "another XDP program is not replaced, and tcx goes beside it" do
+  net = Net.new
+  other = net.serve("--attach", "g0", "--instance", "selftest-other-#{Process.pid}")
+  # The lock is what tells servers apart; without it ours is anybody's.
+  File.unlink(*locks(other))
+  before = net.traces
+  log, status = refused(net, "-b", "tcp://#{Net::V4}:8081", "--attach", "g0", bind: false)
+  assert_equal 1, status
+  assert_match(/guard: --attach g0: another XDP program is attached there: guard_xdp, id \d+\. It is not replaced: .*--guard-mode tcx/, log)
+  assert_equal before, net.traces
+  server = net.serve("-b", "tcp://#{Net::V4}:8081", "--attach", "g0", "--guard-mode", "tcx", bind: false)
+  assert_equal %w[hi hi], [net.get, net.get(port: 8081)]
+  assert_equal [8081], net.guard(server)[1].keys
+  server.stop
+  assert_equal before, net.traces
+end
+
+test "two servers on one interface" do
+  net = Net.new
+  server = net.serve("--attach", "g0")
+  before = net.traces
+  log, status = refused(net, "-b", "tcp://#{Net::V4}:8081", "--attach", "g0", "--guard-mode", "tcx", bind: false)
+  assert_equal 1, status
+  assert_match(/guard: --attach g0: another hyperion-bpf guards it pid=#{server.pid}; leave --attach out here, or stop that one/, log)
+  assert_equal before, net.traces
+  assert_equal "hi", net.get
+  server.stop
+  net.serve("-b", "tcp://#{Net::V4}:8081", "--attach", "g0", bind: false)
+end
+
+test "an interface that is not there, is down, or has no Ethernet" do
+  net = Net.new
+  net.run("ip", "-n", net.names["g0"], "link", "add", "d0", "type", "veth", "peer", "name", "d1")
+  assert_match(/guard: --attach nope: no interface has that name; `ip link` lists them/, refused(net, "--attach", "nope")[0])
+  log, status = refused(net, "--attach", "g0", "--attach", "d0")
+  assert_equal 1, status
+  assert_match(/guard: --attach d0: the interface is down: ip link set dev d0 up/, log)
+  assert_match(/the interface is down/, refused(net, "--attach", "d0", "--check")[0])
+  assert_equal nil, net.mode
+end
+
+test "without the permission" do
+  net = Net.new
+  log, status = refused(net, "--attach", "g0", nobody: true)
+  assert_equal 1, status
+  assert_match(/guard: cannot load its program: Operation not permitted; --attach needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN/, log)
+  assert_match(/guard: --attach g0 needs BPF, which --no-bpf forbids/, refused(net, "--attach", "g0", "--no-bpf")[0])
+end
+
+test "its settings are checked" do
+  needs("root")
+  {
+    %w[--guard-deny 10.0.0.1/8] => /--guard-deny 10\.0\.0\.1\/8: allowed is a prefix whose other bits are 0/,
+    %w[--guard-allow x] => /--guard-allow x: allowed is an address or a prefix, like 192\.0\.2\.7/,
+    %w[--guard-syn-rate 0] => /--guard-syn-rate 0: allowed is SYNs per second/,
+    %w[--guard-syn-prefix-v4 33] => /--guard-syn-prefix-v4 33: allowed is bits of an IPv4 address, from 8 to 32/,
+    %w[--guard-syn-prefix-v6 129] => /--guard-syn-prefix-v6 129: allowed is bits of an IPv6 address/,
+    %w[--guard-mode xdp] => /--guard-mode xdp: allowed is auto, native/,
+    %w[--attach a/b] => /--attach a\/b: allowed is the name of an interface/,
+  }.each do |args, said|
+    server = Server.start(*args, wait: false)
+    assert_equal 2, server.wait.exitstatus
+    assert_match(said, server.log)
+  end
+  server = Server.start("--guard-deny", "192.0.2.0/24")
+  eventually("the warning") { server.log.include?("guard: its settings have no effect without --attach IFACE") }
+end
