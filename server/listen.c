@@ -40,7 +40,13 @@ static int resolve(const char *host, int port, struct bind *b, const char **why)
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
 	struct addrinfo *found;
 
-	if (inet_pton(AF_INET, host, &b->addr.in.sin_addr) == 1) {
+	if (host[0] == '%') {
+		*why = "tcp://%IFACE:PORT with the name of an interface, at most 15 bytes";
+		if (!host[1] || strlen(host + 1) >= sizeof(b->iface) || strchr(host, '/'))
+			return -EINVAL;
+		memcpy(b->iface, host + 1, strlen(host));
+		b->addr.in.sin_family = AF_INET;
+	} else if (inet_pton(AF_INET, host, &b->addr.in.sin_addr) == 1) {
 		b->addr.in.sin_family = AF_INET;
 	} else if (inet_pton(AF_INET6, host, &b->addr.in6.sin6_addr) == 1) {
 		b->addr.in6.sin6_family = AF_INET6;
@@ -60,6 +66,24 @@ static int resolve(const char *host, int port, struct bind *b, const char **why)
 		b->addr_len = sizeof(b->addr.in6);
 	}
 	return 0;
+}
+
+bool bind_twin(const struct bind *b, struct bind *twin)
+{
+	int fd;
+
+	if (!b->iface[0] || b->addr.any.sa_family != AF_INET)
+		return false;
+	fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	close(fd);
+	*twin = *b;
+	memset(&twin->addr, 0, sizeof(twin->addr));
+	twin->addr.in6.sin6_family = AF_INET6;
+	twin->addr.in6.sin6_port = b->addr.in.sin_port;
+	twin->addr_len = sizeof(twin->addr.in6);
+	return true;
 }
 
 bool congestion_exists(const char *name)
@@ -99,7 +123,8 @@ static int parse_tcp(const char *rest, struct bind *b, const char **why)
 	size_t len;
 	int port;
 
-	*why = "tcp://HOST:PORT, with an IPv6 host in brackets: tcp://[::1]:9292";
+	*why = "tcp://HOST:PORT, with an IPv6 host in brackets: tcp://[::1]:9292, or the name of "
+	       "an interface: tcp://%eth0:9292";
 	if (!colon)
 		return -EINVAL;
 	len = (size_t)(colon - rest);
@@ -162,6 +187,10 @@ static int set_options(int fd, const struct bind *b, u32 nr_shares)
 	if (bind_is_unix(b))
 		return 0;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
+		return -errno;
+	/* Follows the addresses of the interface, and takes nothing from others. */
+	if (b->iface[0] &&
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, b->iface, (socklen_t)strlen(b->iface) + 1))
 		return -errno;
 	if (nr_shares > 1 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)))
 		return -errno;
@@ -258,6 +287,20 @@ static int show(struct bind *b)
 	}
 }
 
+static void take_iface(int fd, struct bind *b)
+{
+	socklen_t len = sizeof(b->iface);
+	bool any = b->addr.any.sa_family == AF_INET
+			   ? !b->addr.in.sin_addr.s_addr
+			   : IN6_IS_ADDR_UNSPECIFIED(&b->addr.in6.sin6_addr);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, b->iface, &len) || !len)
+		b->iface[0] = '\0';
+	if (b->iface[0] && any)
+		snprintf(b->text, sizeof(b->text), "tcp://%%%s:%u", b->iface,
+			 ntohs(b->addr.in.sin_port));
+}
+
 int bind_take(int fd, struct bind *b)
 {
 	int on = 1;
@@ -269,6 +312,8 @@ int bind_take(int fd, struct bind *b)
 		return -EINVAL;
 	if (!bind_is_unix(b))
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!bind_is_unix(b))
+		take_iface(fd, b);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	return 0;
@@ -276,5 +321,6 @@ int bind_take(int fd, struct bind *b)
 
 bool bind_same(const struct bind *a, const struct bind *b)
 {
-	return a->addr_len == b->addr_len && memcmp(&a->addr, &b->addr, a->addr_len) == 0;
+	return strcmp(a->iface, b->iface) == 0 && a->addr_len == b->addr_len &&
+	       memcmp(&a->addr, &b->addr, a->addr_len) == 0;
 }

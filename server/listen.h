@@ -15,10 +15,12 @@
 #define LISTEN_BACKLOG 4096 /* the kernel cuts it to net.core.somaxconn */
 
 #define CONGESTION_LEN 16u /* TCP_CA_NAME_MAX */
+#define BIND_IFACE_LEN 16u /* IFNAMSIZ */
 
 struct bind {
 	char text[160]; /* as an operator writes it: tcp://127.0.0.1:9292, unix:///run/a.sock */
 	char congestion[CONGESTION_LEN]; /* "": the system's */
+	char iface[BIND_IFACE_LEN]; /* only what comes in there; "" = any */
 	socklen_t addr_len;
 	union {
 		struct sockaddr any;
@@ -29,11 +31,23 @@ struct bind {
 };
 
 /*
- * tcp://HOST:PORT with HOST an IPv4 or [IPv6] address or a name, perhaps with
+ * tcp://HOST:PORT with HOST an IPv4 or [IPv6] address, a name, or %IFACE for
+ * all addresses that this interface has and will have, perhaps with
  * ?congestion=NAME behind it; unix:///PATH.
  * 0 or -EINVAL; then @why says what is wrong.
  */
 int bind_parse(const char *uri, struct bind *b, const char **why) __must_check;
+
+/*
+ * Of %IFACE bind_parse() gives IPv4; this, IPv6: what it is known by is the same
+ * text. false: nothing of that kind, or this kernel has no IPv6.
+ */
+bool bind_twin(const struct bind *b, struct bind *twin);
+
+static inline bool bind_is_twin(const struct bind *b)
+{
+	return b->iface[0] && b->addr.any.sa_family == AF_INET6;
+}
 
 /*
  * Has the kernel a congestion control of this name? Whether we may use it shows

@@ -62,6 +62,8 @@ SET_OFF(log_requests);
 
 static int set_bind(struct conf *conf, const char *value, const char **why)
 {
+	struct bind twin;
+
 	/* The addresses of the command line replace those of the config file. */
 	if (conf->binds_layer != conf->layer)
 		conf->nr_binds = 0;
@@ -73,6 +75,13 @@ static int set_bind(struct conf *conf, const char *value, const char **why)
 	if (bind_parse(value, &conf->binds[conf->nr_binds], why))
 		return -EINVAL;
 	conf->nr_binds++;
+	if (!bind_twin(&conf->binds[conf->nr_binds - 1], &twin))
+		return 0;
+	if (conf->nr_binds == MAX_BINDS) {
+		*why = "at most 16 addresses, where an interface is two";
+		return -EINVAL;
+	}
+	conf->binds[conf->nr_binds++] = twin;
 	return 0;
 }
 
@@ -283,7 +292,7 @@ static int set_admin_port(struct conf *conf, const char *value, const char **why
 
 const struct option_desc options[] = {
 	{ "bind", 'b', "URI",
-	  NULL, "listen on tcp://HOST:PORT, tcp://[IPv6]:PORT or unix:///PATH (repeatable; tcp://0.0.0.0:9292)",
+	  NULL, "listen on tcp://HOST:PORT, tcp://[IPv6]:PORT, tcp://%IFACE:PORT or unix:///PATH (repeatable; tcp://0.0.0.0:9292)",
 	  set_bind },
 	{ "port", 'p', "N", NULL, "short for --bind tcp://0.0.0.0:N", set_port },
 	{ "workers", 'w', "N", NULL, "worker processes (as many as CPUs that we may use)",

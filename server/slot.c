@@ -72,6 +72,8 @@ static void listen_failed(const struct bind *b, int err)
 		hint = who;
 	} else if (err == -EACCES) {
 		hint = "; ports below 1024 need CAP_NET_BIND_SERVICE, paths write permission";
+	} else if (err == -ENODEV) {
+		hint = "; no interface has that name, `ip link` lists them";
 	} else if (err == -EADDRNOTAVAIL) {
 		hint = "; no interface of this host has that address";
 	}

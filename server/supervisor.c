@@ -142,7 +142,8 @@ void supervisor_checked(struct supervisor *s)
 {
 	supervisor_warn(s);
 	for (u32 b = 0; b < s->conf->nr_binds; b++)
-		printf("bind %s\n", s->conf->binds[b].text);
+		if (!bind_is_twin(&s->conf->binds[b]))
+			printf("bind %s\n", s->conf->binds[b].text);
 	printf("workers %u\nthreads %u\nloop %s\nenvironment %s\nthe settings are right%s\n",
 	       s->nr_wanted, s->conf->nr_threads, s->backend == WORKER_URING ? "io_uring" : "epoll",
 	       s->conf->environment, s->conf->no_app ? "" : ", the app loads");

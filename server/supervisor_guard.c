@@ -11,6 +11,7 @@
 static bool take_address(const struct bind *b, struct guard_address *a)
 {
 	*a = (struct guard_address){ 0 };
+	snprintf(a->iface, sizeof(a->iface), "%s", b->iface);
 	if (b->addr.any.sa_family == AF_INET) {
 		a->family = 4;
 		a->port = ntohs(b->addr.in.sin_port);

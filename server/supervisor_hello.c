@@ -99,7 +99,8 @@ void supervisor_hello(const struct supervisor *s)
 	const struct conf *conf = s->conf;
 
 	for (u32 b = 0; b < conf->nr_binds; b++)
-		log_info("listening on %s", conf->binds[b].text);
+		if (!bind_is_twin(&conf->binds[b]))
+			log_info("listening on %s", conf->binds[b].text);
 	log_info("hyperion-bpf %s workers=%u threads=%u loop=%s environment=%s pid=%d",
 		 HYPERION_VERSION, s->nr_wanted, conf->no_app ? 0 : conf->nr_threads, backend(s),
 		 conf->environment, (int)getpid());
