@@ -292,7 +292,7 @@ static int set_admin_port(struct conf *conf, const char *value, const char **why
 
 const struct option_desc options[] = {
 	{ "bind", 'b', "URI",
-	  NULL, "listen on tcp://HOST:PORT, tcp://[IPv6]:PORT, tcp://%IFACE:PORT or unix:///PATH (repeatable; tcp://0.0.0.0:9292)",
+	  NULL, "tcp://HOST:PORT, tcp://[IPv6]:PORT, tcp://%IFACE:PORT or unix:///PATH (repeatable; tcp://0.0.0.0:9292)",
 	  set_bind },
 	{ "port", 'p', "N", NULL, "short for --bind tcp://0.0.0.0:N", set_port },
 	{ "workers", 'w', "N", NULL, "worker processes (as many as CPUs that we may use)",

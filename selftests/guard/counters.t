@@ -80,6 +80,8 @@ test "in the pages of metrics, where the workers are another user's" do
   of = { interface: "g0", port: "8080" }
   assert_equal [6.0, 0.0], [page["hyperion_guard_dropped_packets_total", **of, reason: "deny"],
                             page["hyperion_guard_dropped_packets_total", **of, reason: "syn_rate"]]
+  guide = File.read(File.join(Server::ROOT, "docs/GUARD.md"))[/^## Metrics\n.*/m]
+  assert_equal page.types.keys.grep(/guard/).sort, guide.scan(/hyperion_guard_[a-z_]+/).uniq.sort
   assert_equal 1.0, page["hyperion_guard_attached", interface: "g0", mode: "native"]
   assert page["hyperion_guard_packets_total", **of] > 6
   assert_equal 7.0, page["hyperion_guard_syns_total", **of]

@@ -300,6 +300,25 @@ TEST_F(program, an_expired_entry_hides_no_other)
 	EXPECT_EQ(take_out(self, "192.0.2.0/24"), -ENOENT);
 }
 
+/* Nobody sweeps here: the program itself looks at the clock. */
+TEST_F(program, an_end_comes_by_itself)
+{
+	bool dropped = true;
+
+	deny(self, "192.0.2.1", 1);
+	allow(self, "198.51.100.1", 3600);
+	deny(self, "198.51.100.0/24", 3600);
+	EXPECT_TRUE(DROPS(self, V4, TO));
+	EXPECT_FALSE(DROPS(self, .src = "198.51.100.1", .dst = "192.0.2.2", TO));
+	for (int i = 0; dropped && i < 500; i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+		dropped = DROPS(self, V4, TO);
+	}
+	EXPECT_FALSE(dropped);
+	EXPECT_TRUE(DROPS(self, .src = "198.51.100.2", .dst = "192.0.2.2", TO));
+	EXPECT_EQ(nr_entries(self), 2);
+}
+
 static int find_hits(void *arg, const struct guard_listed *e)
 {
 	char text[CIDR_TEXT_LEN];
