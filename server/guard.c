@@ -138,8 +138,10 @@ static int pin_all(struct guard *g, const struct guard_config *config)
 {
 	int err = 0;
 
-	if (!config->pins[0])
+	if (!config->pins[0]) {
+		log_warn("guard: its counters cannot be pinned: metrics will have none of them");
 		return 0;
+	}
 	snprintf(g->pins, sizeof(g->pins), "%s", config->pins);
 	guard_unpin(g->pins);
 	for (int i = 0; !err && i < NR_GUARD_MAPS; i++)

@@ -287,7 +287,8 @@ static int show(struct bind *b)
 	}
 }
 
-static void take_iface(int fd, struct bind *b)
+/* What its address does not say. */
+static void take_scope(int fd, struct bind *b)
 {
 	socklen_t len = sizeof(b->iface);
 	bool any = b->addr.any.sa_family == AF_INET
@@ -296,6 +297,12 @@ static void take_iface(int fd, struct bind *b)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, b->iface, &len) || !len)
 		b->iface[0] = '\0';
+	if (b->addr.any.sa_family == AF_INET6) {
+		int only = 1;
+
+		len = sizeof(only);
+		b->both = any && !getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &len) && !only;
+	}
 	if (b->iface[0] && any)
 		snprintf(b->text, sizeof(b->text), "tcp://%%%s:%u", b->iface,
 			 ntohs(b->addr.in.sin_port));
@@ -313,7 +320,7 @@ int bind_take(int fd, struct bind *b)
 	if (!bind_is_unix(b))
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (!bind_is_unix(b))
-		take_iface(fd, b);
+		take_scope(fd, b);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	return 0;

@@ -21,6 +21,7 @@ struct bind {
 	char text[160]; /* as an operator writes it: tcp://127.0.0.1:9292, unix:///run/a.sock */
 	char congestion[CONGESTION_LEN]; /* "": the system's */
 	char iface[BIND_IFACE_LEN]; /* only what comes in there; "" = any */
+	bool both; /* a socket of IPv6 that takes IPv4 as well; never one of ours */
 	socklen_t addr_len;
 	union {
 		struct sockaddr any;

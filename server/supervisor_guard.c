@@ -7,23 +7,30 @@
 #include "server/log.h"
 #include "server/supervisor_state.h"
 
-/* false: nothing that comes over a network. */
-static bool take_address(const struct bind *b, struct guard_address *a)
+/* One, or two for a socket of both families; 0: nothing that comes over a network. */
+static u32 take_addresses(const struct bind *b, struct guard_address *a)
 {
-	*a = (struct guard_address){ 0 };
-	snprintf(a->iface, sizeof(a->iface), "%s", b->iface);
+	memset(a, 0, 2 * sizeof(*a));
+	for (u32 i = 0; i < 2; i++)
+		memcpy(a[i].iface, b->iface, sizeof(a[i].iface));
 	if (b->addr.any.sa_family == AF_INET) {
 		a->family = 4;
 		a->port = ntohs(b->addr.in.sin_port);
 		memcpy(a->addr, &b->addr.in.sin_addr, 4);
-		return true;
+		return 1;
 	}
 	if (b->addr.any.sa_family != AF_INET6)
-		return false;
+		return 0;
+	a->port = a[1].port = ntohs(b->addr.in6.sin6_port);
+	if (IN6_IS_ADDR_V4MAPPED(&b->addr.in6.sin6_addr)) {
+		a->family = 4;
+		memcpy(a->addr, &b->addr.in6.sin6_addr.s6_addr[12], 4);
+		return 1;
+	}
 	a->family = 6;
-	a->port = ntohs(b->addr.in6.sin6_port);
 	memcpy(a->addr, &b->addr.in6.sin6_addr, 16);
-	return true;
+	a[1].family = 4;
+	return b->both ? 2 : 1;
 }
 
 /* Locks are for all instances: beside their folders. */
@@ -37,10 +44,12 @@ static void lock_folder(const struct supervisor *s, char out[160])
 		*slash = '\0';
 }
 
+_Static_assert(2 * MAX_BINDS <= GUARD_PLACES && BIND_IFACE_LEN == GUARD_NAME_LEN, "room for all");
+
 int supervisor_guard(struct supervisor *s)
 {
 	const struct guard_settings *settings = &s->conf->guard;
-	struct guard_address addresses[MAX_BINDS];
+	struct guard_address addresses[2 * MAX_BINDS];
 	char locks[160];
 	struct guard_config config = {
 		.settings = settings,
@@ -63,7 +72,7 @@ int supervisor_guard(struct supervisor *s)
 	}
 	for (u32 b = 0; b < s->conf->nr_binds; b++)
 		config.nr_addresses +=
-			take_address(&s->conf->binds[b], &addresses[config.nr_addresses]);
+			take_addresses(&s->conf->binds[b], &addresses[config.nr_addresses]);
 	if (!config.nr_addresses) {
 		log_error("guard: --attach %s: nothing to guard, no address is one of TCP",
 			  settings->ifaces[0]);

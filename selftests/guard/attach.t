@@ -138,6 +138,57 @@ test "without the permission" do
   assert_match(/guard: --attach g0 needs BPF, which --no-bpf forbids/, refused(net, "--attach", "g0", "--no-bpf")[0])
 end
 
+test "as another user with three capabilities" do
+  net = Net.new
+  caps = "+bpf,+perfmon,+net_admin"
+  dir = Dir.mktmpdir("hyperion-caps")
+  Tap.after { FileUtils.remove_entry(dir) }
+  File.chmod(0o755, dir)
+  FileUtils.cp("#{Server::BUILD}/hyperion-bpf", dir)
+  out, writer = IO.pipe
+  pid = Process.spawn(*net.enter("g0"), "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", caps,
+                      "--ambient-caps", caps, "#{dir}/hyperion-bpf", "--no-app", "-w", "1", "--attach", "g0",
+                      "-b", "tcp://#{Net::V4}:8080", "--constant", "/=hi", chdir: "/", err: writer, out: File::NULL)
+  Tap.after { Process.kill(:KILL, pid) && Process.wait(pid) }
+  writer.close
+  said = +""
+  eventually("it to serve: #{said}") { (said << out.read_nonblock(4096, exception: false).to_s).include?("workers=1") }
+  assert_match(/guard: watches g0: XDP in the driver/, said)
+  assert_equal ["native", "hi"], [net.mode, net.get]
+end
+
+test "auto takes the next way where the driver has no XDP" do
+  net = Net.new
+  server = net.serve("--attach", "lo", "--guard-deny", "127.0.0.2", bind: "tcp://127.0.0.1:8080")
+  assert_match(/guard: watches lo: generic XDP/, server.log)
+  ask = ["curl", "-s", "-m", "1", "http://127.0.0.1:8080/", "--interface"]
+  assert_equal "hi", net.inside("g0", *ask, "127.0.0.1")
+  refute system(*net.enter("g0"), *ask, "127.0.0.2", out: File::NULL)
+  server.stop
+  assert_match(/--attach lo: the kernel refuses --guard-mode native: .*; auto tries the others/,
+               refused(net, "--attach", "lo", "--guard-mode", "native").first)
+end
+
+test "a socket from systemd that takes both families is ours in both" do
+  net = Net.new
+  script = <<~'R'
+    require "socket"
+    s = Socket.new(:INET6, :STREAM)
+    s.setsockopt(Socket::IPPROTO_IPV6, Socket::IPV6_V6ONLY, 0)
+    s.bind(Addrinfo.tcp("::", 8080))
+    s.listen(16)
+    ENV["LISTEN_FDS"] = "1"
+    ENV["LISTEN_PID"] = $$.to_s
+    exec(*ARGV, 3 => s, close_others: true)
+  R
+  server = Server.start("-w", "1", "--constant", "/=hi", "--attach", "g0", "--guard-deny", "10.77.0.2", bind: false, wait: false,
+                        before: [*net.enter("g0"), "ruby", "-e", script])
+  net.wait_for(server)
+  assert_equal [nil, "hi"], [net.get(seconds: 0.5), net.get(from: "fd77::2", to: Net::V6)]
+  assert_equal [8080], net.guard(server)[1].keys
+  assert net.guard(server)[1][8080]["dropped"]["deny"].positive?
+end
+
 test "its settings are checked" do
   needs("root")
   {
