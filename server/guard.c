@@ -19,6 +19,7 @@ static const char *const map_names[NR_GUARD_MAPS] = GUARD_MAP_NAMES;
 void guard_init(struct guard *g)
 {
 	memset(g, 0, sizeof(*g));
+	g->after_fd = -1;
 	for (u32 i = 0; i < GUARD_IFACES; i++)
 		g->hooks[i] = (struct guard_hook){ .link_fd = -1, .lock_fd = -1 };
 }
@@ -237,9 +238,14 @@ int guard_open(struct guard *g, const struct guard_config *config)
 		err = guard_publish(g);
 	if (!err)
 		err = pin_all(g, config);
-	if (err)
+	if (err) {
 		guard_close(g);
-	return err;
+		return err;
+	}
+	err = guard_after_start(g, config->forked);
+	if (err)
+		log_warn("guard: nobody will clean up if this process is killed: %s", strerror(-err));
+	return 0;
 }
 
 int guard_publish(struct guard *g)
@@ -254,6 +260,7 @@ int guard_publish(struct guard *g)
 
 void guard_close(struct guard *g)
 {
+	guard_after_stop(g);
 	for (u32 i = 0; i < GUARD_IFACES; i++)
 		guard_detach(g, i);
 	if (g->pins[0])

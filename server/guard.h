@@ -2,9 +2,9 @@
 /*
  * The guard of interfaces (bpf/guard.bpf.c), seen from the supervisor, which
  * owns it: programs, their attachment, the lists. Attachments are held by
- * descriptors and end with the supervisor, however that ends; where the kernel
- * has only clsact (below 6.6, without XDP), what a killed supervisor leaves
- * there is taken away at the next start.
+ * descriptors and end with the supervisor, however that ends. For what does
+ * not (pins; a filter of clsact, where the kernel has nothing better) a small
+ * process waits for its end; if that is killed, too, the next start finds it.
  */
 #ifndef HYPERION_SERVER_GUARD_H
 #define HYPERION_SERVER_GUARD_H
@@ -40,6 +40,7 @@ struct guard_config {
 	const char *pins; /* an existing folder for the maps; "" = none */
 	const char *locks; /* an existing folder for the interfaces' locks; "" = none */
 	gid_t group; /* may read the pins */
+	void (*forked)(void); /* in the process that cleans up after us; may be NULL */
 };
 
 struct guard_bpf;
@@ -59,6 +60,8 @@ struct guard {
 	struct guard_hook hooks[GUARD_IFACES];
 	char pins[128];
 	u64 next_expiry_ns; /* of any entry; 0 = none expires */
+	pid_t after_pid; /* who cleans up behind a supervisor that was killed */
+	int after_fd; /* -1 = nobody */
 };
 
 enum guard_list { GUARD_DENY, GUARD_ALLOW, NR_GUARD_LISTS };

@@ -7,17 +7,22 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <signal.h>
 #include <linux/if_link.h>
 #include <linux/if_packet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "gen/bpf/guard.skel.h"
+#include "server/guard_state.h"
 #include "server/log.h"
 
+#define LOCK_TRIES 200
+#define LOCK_WAIT_NS (10 * (long)NSEC_PER_MSEC)
 #define TCX_INGRESS ((enum bpf_attach_type)46) /* BPF_TCX_INGRESS, of Linux 6.6 */
 #define CLSACT_PRIORITY 49152u
 /* Whose filter it is, and whether the qdisc is ours as well: a killed server leaves nothing else behind. */
@@ -75,20 +80,44 @@ static bool still_there(int fd, const char *path)
 	       held.st_dev == there.st_dev;
 }
 
+static pid_t read_owner(int fd)
+{
+	char text[16] = "";
+
+	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? (pid_t)atoi(text) : -1;
+}
+
+/* Whoever has the lock cleans up behind a server that was killed, and goes. */
+static bool being_left(int fd)
+{
+	pid_t pid = read_owner(fd);
+
+	return pid == 0 || (pid > 0 && kill(pid, 0) && errno == ESRCH);
+}
+
 static int open_lock(struct guard_hook *h)
 {
-	for (int tries = 0; tries < 10; tries++) {
+	for (int tries = 0; tries < LOCK_TRIES; tries++) {
+		bool taken;
+		int err;
+
 		h->lock_fd = open(h->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
 		if (h->lock_fd < 0)
 			return -errno;
-		if (flock(h->lock_fd, LOCK_EX | LOCK_NB))
-			return errno == EWOULDBLOCK ? -EBUSY : -errno;
-		if (still_there(h->lock_fd, h->lock))
+		err = flock(h->lock_fd, LOCK_EX | LOCK_NB) ? -errno : 0;
+		taken = err == -EWOULDBLOCK;
+		if (err && !taken)
+			return err;
+		if (taken && !being_left(h->lock_fd))
+			return -EBUSY;
+		if (!taken && still_there(h->lock_fd, h->lock))
 			return 0;
 		close(h->lock_fd);
 		h->lock_fd = -1;
+		if (taken)
+			nanosleep(&(struct timespec){ .tv_nsec = LOCK_WAIT_NS }, NULL);
 	}
-	return -EAGAIN;
+	return -EBUSY;
 }
 
 /* By number and network namespace: a number is only one within it. */
@@ -110,7 +139,7 @@ int guard_lock(struct guard *g, u32 i, const char *folder)
 			log_debug("guard: %s: %s", h->lock, strerror(errno));
 		return 0;
 	}
-	if (err != -EBUSY) {
+	if (err != -EBUSY || h->lock_fd < 0) {
 		log_error("guard: %s: %s", h->lock, strerror(-err));
 	} else {
 		if (pread(h->lock_fd, pid, sizeof(pid) - 1, 0) > 0)
@@ -334,4 +363,39 @@ void guard_detach(struct guard *g, u32 i)
 		remove_clsact(h->ifindex, h->made_qdisc);
 	h->mode = GUARD_AUTO;
 	unlock(h);
+}
+
+/* The lock of @owner, who has died, becomes ours; false: another server was first. */
+static bool take_lock_of(struct guard_hook *h, pid_t owner)
+{
+	int fd = h->lock[0] ? open(h->lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW) : -1;
+
+	if (fd < 0)
+		return !h->lock[0];
+	/* Its descriptors close one after the other. */
+	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB); tries++) {
+		if (read_owner(fd) != owner || tries == LOCK_TRIES)
+			return false;
+		nanosleep(&(struct timespec){ .tv_nsec = LOCK_WAIT_NS }, NULL);
+	}
+	h->lock_fd = fd;
+	/* Its pid may be there for a while, and not be a server any more. */
+	return still_there(fd, h->lock) && read_owner(fd) == owner && ftruncate(fd, 0) == 0 &&
+	       pwrite(fd, "0\n", 2, 0) == 2;
+}
+
+void guard_clean_up(struct guard *g, pid_t owner)
+{
+	for (u32 i = 0; i < g->about.nr_ifaces; i++)
+		if (!take_lock_of(&g->hooks[i], owner))
+			return;
+	if (g->pins[0])
+		guard_unpin(g->pins);
+	for (u32 i = 0; i < g->about.nr_ifaces; i++) {
+		struct guard_hook *h = &g->hooks[i];
+
+		if (h->mode == GUARD_CLSACT)
+			remove_clsact(h->ifindex, h->made_qdisc);
+		unlock(h);
+	}
 }

@@ -12,4 +12,17 @@ int guard_set_rules(struct guard_rules *rules, u8 first_place[65536], struct gua
 /* How the interfaces are guarded, for readers. 0 or -errno. */
 int guard_publish(struct guard *g) __must_check;
 
+/* --- guard_after.c --- */
+
+/* A process that waits for our end; killed, we leave nothing behind. 0 or -errno. */
+int guard_after_start(struct guard *g, void (*forked)(void)) __must_check;
+
+/* We clean up ourselves. */
+void guard_after_stop(struct guard *g);
+
+/* --- guard_attach.c --- */
+
+/* In that process, when @owner has died: pins, filters; not where another server has taken over. */
+void guard_clean_up(struct guard *g, pid_t owner);
+
 #endif

@@ -6,6 +6,7 @@
 
 #include "server/log.h"
 #include "server/supervisor_state.h"
+#include "server/title.h"
 
 /* One, or two for a socket of both families; 0: nothing that comes over a network. */
 static u32 take_addresses(const struct bind *b, struct guard_address *a)
@@ -44,6 +45,11 @@ static void lock_folder(const struct supervisor *s, char out[160])
 		*slash = '\0';
 }
 
+static void forked(void)
+{
+	title_set("guard");
+}
+
 _Static_assert(2 * MAX_BINDS <= GUARD_PLACES && BIND_IFACE_LEN == GUARD_NAME_LEN, "room for all");
 
 int supervisor_guard(struct supervisor *s)
@@ -56,6 +62,7 @@ int supervisor_guard(struct supervisor *s)
 		.addresses = addresses,
 		.pins = s->stats.pins,
 		.locks = locks,
+		.forked = forked,
 		.group = s->runas.change ? s->runas.gid : getegid(),
 	};
 

@@ -80,7 +80,7 @@ static bool find_ipv6(struct reader *r)
 		case 43:
 			if (byte_at(r, r->at + 3))
 				return false;
-			/* fallthrough */
+			__attribute__((fallthrough));
 		case 0:
 		case 60:
 		case 135:

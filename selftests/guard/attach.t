@@ -14,6 +14,11 @@ def locks(server)
   Dir.glob("/run/hyperion/guard-*").select { |path| File.read(path).to_i == server.pid }
 end
 
+# Who cleans up when that server is killed.
+def guard_process(server)
+  eventually("its guard") { server.workers.find { |pid| File.read("/proc/#{pid}/cmdline").delete("\0") == "hyperion-bpf: guard" } }
+end
+
 # The server does not start; what it says and its exit status.
 def refused(net, *args, **how)
   server = net.serve(*args, wait: false, **how)
@@ -36,42 +41,57 @@ end
   end
 end
 
-# Of clsact the kernel has nothing that ends with a process.
-%w[native generic tcx].each do |mode|
-  test "as before after SIGKILL (#{mode})" do
+%w[native generic tcx clsact].each do |mode|
+  test "as before after SIGKILL (#{mode})", seconds: 20 do
     net = Net.new
     before = net.traces
-    instance = "selftest-kill-#{Process.pid}"
-    server = net.serve("--attach", "g0", "--guard-mode", mode, "--guard-deny", "0.0.0.0/0", "--instance", instance)
-    assert_equal nil, net.get(seconds: 0.5)
+    server = net.serve("--attach", "g0", "--guard-mode", mode, "--guard-deny", "0.0.0.0/0")
+    assert_equal [nil, true], [net.get(seconds: 0.5), pins(server).grep(/guard/).any?]
+    after = guard_process(server)
     server.signal(:KILL)
     server.wait
-    eventually("the link to vanish") { net.traces == before }
-    # Pins of a killed server stay, like its other maps, until the next of its name.
-    server = net.serve("--instance", instance)
-    assert_equal [], pins(server).grep(/guard/)
+    eventually("the link, the qdisc and its maps to vanish") { net.traces == before && pins(server).grep(/guard/).empty? }
+    eventually("who cleans up to end") { !File.exist?("/proc/#{after}") }
+    assert_equal [], locks(server)
+    # The other maps of a killed server stay until the next of its name.
+    server = net.serve("--instance", server.instance, "--attach", "g0")
     server.stop
-    assert_equal [], pins(server)
+    assert_equal [before, []], [net.traces, pins(server)]
   end
 end
 
 [true, false].each do |qdisc|
-  test "clsact: what a killed server leaves goes at the next start (#{qdisc ? "with a qdisc of another's" : "with its qdisc"})" do
+  test "clsact: what stays when all are killed goes at the next start (#{qdisc ? "in a qdisc of another's" : "with its qdisc"})" do
     net = Net.new
     net.inside("g0", "tc", "qdisc", "add", "dev", "g0", "clsact") if qdisc
     before = net.traces
-    instance = "selftest-kill-#{Process.pid}"
-    args = ["--attach", "g0", "--instance", instance]
-    server = net.serve(*args, "--guard-mode", "clsact")
+    server = net.serve("--attach", "g0", "--guard-mode", "clsact")
+    Process.kill(:KILL, guard_process(server))
     server.signal(:KILL)
     server.wait
     assert_match(/guard_tc/, net.traces[2])
-    server = net.serve(*args)
+    server = net.serve("--attach", "g0", "--instance", server.instance)
     assert_equal "native", net.mode
     assert_equal before.drop(1), net.traces.drop(1)
     server.stop
     assert_equal before, net.traces
   end
+end
+
+test "killed and started again at once, again and again", seconds: 60 do
+  net = Net.new
+  before = net.traces
+  instance = "selftest-again-#{Process.pid}"
+  20.times do |i|
+    server = net.serve("--attach", "g0", "--guard-mode", "clsact", "--instance", instance, bind: "tcp://#{Net::V4}:#{8100 + i}")
+    server.signal(:KILL)
+    server.wait
+    # The next one meets who cleans up.
+  end
+  server = net.serve("--attach", "g0", "--instance", instance)
+  assert_equal "hi", net.get
+  server.stop
+  assert_equal [before, []], [net.traces, pins(server)]
 end
 
 test "a filter of another's stays beside ours" do
