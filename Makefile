@@ -14,6 +14,7 @@ C ?= 0
 S ?=
 WERROR ?= 1
 T ?=
+K ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 300
@@ -25,13 +26,13 @@ B := $(O)$(if $(S),/$(subst $(comma),-,$(S)))
 jobs = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 again = $(MAKE) $(jobs)
 
-.PHONY: all progs tests help deps deps-bench deps-check run test fuzz gates layers format \
-	format-check install uninstall clean FORCE
+.PHONY: all progs tests help deps deps-bench deps-check run test test-vm fuzz gates layers \
+	format format-check install uninstall clean FORCE
 all: progs
 
 # Goals that compile nothing must work on a machine without a compiler.
-no-build := help deps deps-bench deps-check run test fuzz gates layers format format-check \
-	uninstall clean
+no-build := help deps deps-bench deps-check run test test-vm fuzz gates layers format \
+	format-check uninstall clean
 ifneq ($(filter-out $(no-build),$(or $(MAKECMDGOALS),all)),)
 include tools/build/Makefile.build
 endif
@@ -57,6 +58,12 @@ test:
 	@$(again) progs tests
 	@$(again) S=asan,ubsan tests
 	@selftests/run -b $(O) -b $(O)/asan-ubsan $(T)
+
+# Some of them on Debian's kernels, emulated; T= as above, K=6.1 only this kernel.
+test-vm:
+	@$(MAKE) deps
+	@$(again) progs tests
+	@selftests/vm/run $(addprefix -k ,$(K)) $(T)
 
 # Each harness for FUZZ_SECONDS; what it learns goes to the build folder, not into the tree.
 fuzz:
