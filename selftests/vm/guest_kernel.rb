@@ -55,19 +55,21 @@ class GuestKernel
   end
 
   def make_initrd
-    raise Unusable, "#{BUSYBOX} is missing: busybox-static" unless File.executable?(BUSYBOX)
-
     made("initrd", INIT, BUSYBOX, __FILE__) { initrd_archive.to_s }
   end
 
   # The file @name with what the block answers, unless it is there and newer than @sources.
   def made(name, *sources)
     path = File.join(@folder, name)
-    unless File.exist?(path) && sources.none? { |source| File.mtime(source) > File.mtime(path) }
+    unless File.exist?(path) && sources.none? { |source| newer?(source, path) }
       File.binwrite("#{path}.new", yield)
       File.rename("#{path}.new", path)
     end
     path
+  end
+
+  def newer?(source, path)
+    File.exist?(source) && File.mtime(source) > File.mtime(path)
   end
 
   # Offsets as in the kernel's arch/x86/boot.rst. The payload ends with the length of what it unpacks to;
@@ -95,6 +97,8 @@ class GuestKernel
   end
 
   def initrd_archive
+    raise Unusable, "#{BUSYBOX} is missing: busybox-static" unless File.executable?(BUSYBOX)
+
     files = BOOT_MODULES.reduce([]) { |list, name| with_dependencies(name, list) }
     archive = Cpio.new
     %w[bin modules proc sys dev lower layer root tree].each { |path| archive.folder(path) }

@@ -13,6 +13,11 @@ class KernelPackage
   # Only the generic flavour: the cloud one lacks 9p.
   NAME = /\Alinux-image-(\d+\.\d+)\.\d+(?:-\d[\w.]*)?(?:\+[\w.~]+)?-amd64\z/
 
+  # What is meant by "6.12", or by a folder that has one unpacked already.
+  def self.folder(series, cache)
+    File.directory?(series) ? series : new(series, cache).folder
+  end
+
   def initialize(series, cache)
     @series = series
     @cache = cache
@@ -39,15 +44,20 @@ class KernelPackage
   end
 
   def fetch_newest
-    name = newest
-    unless name
-      update_lists
-      name = newest or return note("not among apt's sources")
-    end
-    target = File.join(@cache, name)
-    return target if File.directory?(target)
+    2.times do
+      name = newest
+      note("not among apt's sources") unless name || @problem
+      folder = name && (present(name) || fetch(name))
+      return folder if folder
 
-    fetch(name, target) || (update_lists && fetch(newest, File.join(@cache, newest)))
+      update_lists
+    end
+    nil
+  end
+
+  def present(name)
+    path = File.join(@cache, name)
+    path if File.directory?(path)
   end
 
   # The sources may only refer to a name; what has a record can be fetched.
@@ -57,16 +67,17 @@ class KernelPackage
 
     pick(names.split).reverse.find { |name| system("apt-cache", "show", name, out: File::NULL, err: File::NULL) }
   rescue Errno::ENOENT
-    note("no apt-cache here")
+    note("no apt here")
   end
 
-  # Old lists name packages that are gone.
+  # There may be none yet, and old ones name packages that are gone.
   def update_lists
     sudo = Process.euid.zero? ? [] : %w[sudo -n]
     system(*sudo, "apt-get", "update", "-q", out: File::NULL, err: File::NULL)
   end
 
-  def fetch(name, target)
+  def fetch(name)
+    target = File.join(@cache, name)
     work = "#{target}.new"
     FileUtils.rm_rf(work)
     FileUtils.mkdir_p(work)
