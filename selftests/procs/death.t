@@ -73,7 +73,7 @@ end
 
 test "orphans of the app are reaped without a word" do
   server = serve("-w", 1)
-  before = server.log
+  before = eventually("all that a start says") { server.log[/.*Ruby \S+ serves .*\n/m] }
   pids = Array.new(5) do
     server.eval("r, w = IO.pipe; Process.wait(fork { fork { w.write(Process.pid); w.close; sleep 0.3; exit!(7) }; exit! }); w.close; r.read").to_i
   end
