@@ -99,7 +99,9 @@ module Capabilities
     "bpf" => ->(_) { bpf },
     "ktls" => ->(_) { ktls },
     "netns" => ->(_) { system("unshare", "-n", "true", out: File::NULL, err: File::NULL) == true },
+    # In the VM of selftests/vm; not in it, where what takes seconds takes minutes.
     "vm" => ->(_) { !ENV["HYPERION_VM"].nil? },
+    "native" => ->(_) { ENV["HYPERION_VM"].nil? },
     "root" => ->(_) { Process.euid.zero? },
     "ipv6" => ->(_) { ipv6 },
     "gems" => ->(rest) { Gems.installed?(rest[/\A\S+/].to_s) },

@@ -225,6 +225,7 @@ end
 SIZES = [100, 3000, 60_000, 66_000, 400_000].freeze
 
 on_each_loop "1,000 files replaced under load: each answer is one version", seconds: 60 do |mode|
+  needs("native")
   sizes = Array.new(1000) { |i| SIZES[i % SIZES.size] }
   size_of = ->(i) { ->(number) { sizes[i] + number % 7 } }
   dir = site(Array.new(1000) { |i| ["f#{i}", version(1, size_of.call(i).call(1))] }.to_h)

@@ -39,6 +39,7 @@ on_each_loop "each request is counted once, by route and status" do |mode|
 end
 
 on_each_loop "a million requests on two workers are a million counts", seconds: 60 do |mode|
+  needs("native")
   server, folder = serve_counted("--io-uring", mode, "-w", 2, "--constant", "/a=1", "--constant", "/b=22")
   eventually("two workers") { server.workers.size == 2 }
   kinds = { "/a" => 8, "/b" => 5, "/nothing" => 3 }
