@@ -53,7 +53,11 @@ struct stats_header {
 	char server[32]; /* its version, with NUL */
 	char instance[64]; /* with NUL */
 	__u32 nr_threads; /* Ruby threads per worker */
-	__u32 reserved[25];
+	__u32 steering; /* 1: bpf/steer.bpf.c picks the worker of a new connection */
+	__u64 unsteered; /* new connections that it had to leave to the kernel's hash */
+	__u64 steer_shut; /* times that a worker's listeners were shut, so that its queue moved ... */
+	__u64 steer_back; /* ... and that they listened again */
+	__u32 reserved[18];
 };
 
 /* --- routes --- */
@@ -257,7 +261,7 @@ struct stats_steer {
 	__u64 pick_ns; /* of the pick that found no other one unaccepted: the oldest is no older */
 	__u64 by_reason[NR_STEER_REASONS];
 	__u64 avoided; /* would have been picked by load, but it was stalled */
-	__u64 reserved0;
+	__u64 is_in; /* the supervisor's: it has listeners to pick */
 	/* One that the worker owns: at the end of each turn of its loop, before handlers run inline. */
 	__u64 settled; /* picks accounted for: accepted, or known never to come; atomic adds */
 	__u64 settled_ns; /* when that last moved */

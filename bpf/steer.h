@@ -80,10 +80,17 @@ struct steer_choice {
 	__u32 nr_equal;
 	__u32 nr_live;
 	__u32 least; /* load of c.avoided */
+	struct steer_view view; /* of the row that is being weighed */
 };
 
 /* What another writes at the same time: one load each, whole. */
 #define STEER_READ(x) (*(const volatile __typeof__(x) *)&(x))
+
+/*
+ * What was stored is loaded anew. The verifier follows each value along each path; those that come
+ * out of a map it does not know, and so a row costs it some hundred steps and not a million.
+ */
+#define STEER_FORGET() __asm__ volatile("" : : : "memory")
 
 /* ns from @then until @now; 0 for what is not set or still to come. */
 static inline __u64 steer_age(__u64 then, __u64 now)
@@ -222,28 +229,29 @@ static inline __u32 steer_better(struct steer_choice *c, __u32 rank, __u64 pick_
 /* Takes @row of @slot into account. */
 static inline void steer_weigh(struct steer_choice *c, __u32 slot, const struct stats_steer *row)
 {
-	struct steer_view v;
+	struct steer_view *v = &c->view;
 	__u32 load, rank;
 
-	steer_read(&v, row, c->now_ns);
-	if (!v.is_live)
+	steer_read(v, row, c->now_ns);
+	STEER_FORGET();
+	if (!v->is_live)
 		return;
 	c->nr_live++;
-	load = steer_load(&v);
-	rank = load + steer_penalty(&v);
-	if (steer_stalled(&v)) {
+	load = steer_load(v);
+	rank = load + steer_penalty(v);
+	if (steer_stalled(v)) {
 		rank |= STEER_STALLED_BIT;
 		if (c->avoided == STEER_NOBODY || load < c->least) {
 			c->avoided = slot;
 			c->least = load;
 		}
 	}
-	if (!steer_better(c, rank, v.pick_ns))
+	if (!steer_better(c, rank, v->pick_ns))
 		return;
 	c->slot = slot;
 	c->load = load;
 	c->rank = rank;
-	c->pick_ns = v.pick_ns;
+	c->pick_ns = v->pick_ns;
 }
 
 /* After the last steer_weigh(). */

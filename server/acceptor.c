@@ -7,6 +7,7 @@
 #include "server/log.h"
 
 #define ACCEPT_RETRY_MS 100 /* after running out of descriptors or memory */
+#define SHUT_RETRY_MS 20 /* a listener that was shut under us listens again soon */
 #define NEAR_LIMIT 256u /* connections; so near to max_connections they are accepted one by one */
 #define LOOK_MIN_MS 16 /* after its start a worker looks into its queues again ... */
 #define LOOK_MAX_MS 512 /* ... ever more seldom, until then */
@@ -68,10 +69,15 @@ static void accept_failed(struct listener *lis, int err)
 
 	if (err == -ECONNABORTED || err == -EPROTO)
 		return;
+	a->paused = true;
+	/* We were taken to hang, and others have got our queue: see supervisor_steer.c. */
+	if (err == -EINVAL && lis->steered) {
+		wheel_add(a->conns->wheel, &a->again, a->conns->wheel->now_ms + SHUT_RETRY_MS);
+		return;
+	}
 	a->nr_errors++;
 	log_limited(LOG_LEVEL_ERROR, "worker: accept failed: %s worker=%u connections=%u",
 		    strerror(-err), a->worker, a->conns->nr);
-	a->paused = true;
 	wheel_add(a->conns->wheel, &a->again, a->conns->wheel->now_ms + ACCEPT_RETRY_MS);
 }
 

@@ -247,6 +247,30 @@ int bind_stop_new(int fd)
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) ? -errno : 0;
 }
 
+int bind_steer(int fd, int prog)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &prog, sizeof(prog)) ? -errno : 0;
+}
+
+u32 bind_waiting(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	/* Of a listener these are the connections in its queue (tcp_get_info() in net/ipv4/tcp.c). */
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) ? 0 : info.tcpi_unacked;
+}
+
+int bind_shut(int fd)
+{
+	return shutdown(fd, SHUT_RD) ? -errno : 0;
+}
+
+int bind_listen_again(int fd)
+{
+	return listen(fd, LISTEN_BACKLOG) ? -errno : 0;
+}
+
 void bind_unlink(const struct bind *b)
 {
 	if (bind_is_unix(b) && b->addr.un.sun_path[0])

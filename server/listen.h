@@ -87,4 +87,18 @@ void bind_unlink(const struct bind *b);
  */
 int bind_stop_new(int fd);
 
+/* Connections to the address of this listener, and all that share it, are from now on its. 0 or -errno. */
+int bind_steer(int fd, int prog) __must_check;
+
+/* How many connections wait to be accepted; 0 if that cannot be known. */
+u32 bind_waiting(int fd);
+
+/*
+ * A TCP listener that is steered listens no more, whoever holds it: what waits in
+ * its queue, or is on its way there, goes to the others of its address. It keeps that address,
+ * and can listen again.
+ */
+int bind_shut(int fd);
+int bind_listen_again(int fd) __must_check;
+
 #endif

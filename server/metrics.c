@@ -6,15 +6,10 @@
 #include "server/metrics_guard.h"
 #include "server/metrics_json.h"
 #include "server/metrics_own.h"
+#include "server/metrics_page.h"
 #include "server/metrics_sum.h"
 
-#define PREFIX "hyperion_"
-
-/* While a page is written. */
-struct page {
-	struct text *out;
-	bool open; /* OpenMetrics */
-};
+#define PREFIX METRICS_PREFIX
 
 struct view metrics_type(enum metrics_format format)
 {
@@ -63,20 +58,18 @@ enum metrics_format metrics_accepted(struct view accept)
 
 /* --- families --- */
 
-enum family_type { COUNTER, GAUGE, HISTOGRAM, UNKNOWN };
-
-/* The two lines before its samples. A counter's name ends with _total in its samples. */
-static void begin(const struct page *pg, enum family_type type, const char *name, const char *help)
+void metrics_begin(const struct metrics_page *pg, enum metrics_type type, const char *name,
+		   const char *help)
 {
 	static const char *const words[] = { "counter", "gauge", "histogram", "unknown" };
-	const char *word = type == UNKNOWN && !pg->open ? "counter" : words[type];
-	const char *suffix = type == COUNTER && !pg->open ? "_total" : "";
+	const char *word = type == METRICS_UNKNOWN && !pg->open ? "counter" : words[type];
+	const char *suffix = type == METRICS_COUNTER && !pg->open ? "_total" : "";
 
 	text_printf(pg->out, "# HELP %s%s %s\n", name, suffix, help);
 	text_printf(pg->out, "# TYPE %s%s %s\n", name, suffix, word);
 }
 
-static void name_sample(const struct page *pg, const char *name, const char *suffix,
+static void name_sample(const struct metrics_page *pg, const char *name, const char *suffix,
 			const char *labels)
 {
 	text_str(pg->out, name);
@@ -85,22 +78,22 @@ static void name_sample(const struct page *pg, const char *name, const char *suf
 	text_put(pg->out, VIEW(" "));
 }
 
-static void sample(const struct page *pg, const char *name, const char *suffix, const char *labels,
-		   u64 n)
+void metrics_sample(const struct metrics_page *pg, const char *name, const char *suffix,
+		    const char *labels, u64 n)
 {
 	name_sample(pg, name, suffix, labels);
 	text_u64(pg->out, n);
 	text_put(pg->out, VIEW("\n"));
 }
 
-static void one(const struct page *pg, enum family_type type, const char *name, const char *help,
-		u64 n)
+void metrics_one(const struct metrics_page *pg, enum metrics_type type, const char *name,
+		 const char *help, u64 n)
 {
-	begin(pg, type, name, help);
-	sample(pg, name, type == COUNTER ? "_total" : "", "", n);
+	metrics_begin(pg, type, name, help);
+	metrics_sample(pg, name, type == METRICS_COUNTER ? "_total" : "", "", n);
 }
 
-static void sample_seconds(const struct page *pg, const char *name, const char *suffix,
+static void sample_seconds(const struct metrics_page *pg, const char *name, const char *suffix,
 			   const char *labels, u64 ns)
 {
 	name_sample(pg, name, suffix, labels);
@@ -137,8 +130,8 @@ static void put_labels(struct text *t, const struct stats_route *r, u32 class)
 
 #define DURATION PREFIX "request_duration_seconds"
 
-static void put_class(const struct page *pg, struct text *labels, const struct metrics_route *r,
-		      u32 class)
+static void put_class(const struct metrics_page *pg, struct text *labels,
+		      const struct metrics_route *r, u32 class)
 {
 	struct text *t = pg->out;
 	struct view with;
@@ -171,12 +164,12 @@ static void put_class(const struct page *pg, struct text *labels, const struct m
 	text_put(t, VIEW("\n"));
 }
 
-static void put_durations(const struct page *pg, const struct metrics_sum *sum)
+static void put_durations(const struct metrics_page *pg, const struct metrics_sum *sum)
 {
 	struct text labels = { 0 };
 
-	begin(pg, HISTOGRAM, DURATION,
-	      "First byte of a request until the last byte of its answer was sent.");
+	metrics_begin(pg, METRICS_HISTOGRAM, DURATION,
+		      "First byte of a request until the last byte of its answer was sent.");
 	for (u32 i = 0; i < sum->nr_routes; i++)
 		for (u32 class = 0; class < STATS_CLASSES; class ++)
 			if (sum->routes[i].status[class])
@@ -185,13 +178,13 @@ static void put_durations(const struct page *pg, const struct metrics_sum *sum)
 	text_free(&labels);
 }
 
-static void put_bytes(const struct page *pg, const struct metrics_sum *sum)
+static void put_bytes(const struct metrics_page *pg, const struct metrics_sum *sum)
 {
 	static const char *const names[] = { PREFIX "request_body_bytes", PREFIX "response_bytes" };
 	static const char *const helps[] = { "Bytes of request bodies.", "Bytes of answers." };
 
 	for (int k = 0; k < 2; k++) {
-		begin(pg, COUNTER, names[k], helps[k]);
+		metrics_begin(pg, METRICS_COUNTER, names[k], helps[k]);
 		for (u32 i = 0; i < sum->nr_routes; i++) {
 			const struct metrics_route *r = &sum->routes[i];
 			struct text *t = pg->out;
@@ -213,13 +206,13 @@ static void put_bytes(const struct page *pg, const struct metrics_sum *sum)
 #define FIRST_OCTAVE 14u /* 16 us, then four times that, ...: bounds that our buckets have, too */
 #define LAST_OCTAVE 34u
 
-static void put_part(const struct page *pg, const struct metrics_sum *sum, enum stats_time which,
-		     const char *name, const char *help)
+static void put_part(const struct metrics_page *pg, const struct metrics_sum *sum,
+		     enum stats_time which, const char *name, const char *help)
 {
 	u64 below = 0;
 	u32 bucket = 0;
 
-	begin(pg, HISTOGRAM, name, help);
+	metrics_begin(pg, METRICS_HISTOGRAM, name, help);
 	for (u32 octave = FIRST_OCTAVE; octave <= LAST_OCTAVE; octave += 2) {
 		for (; hist_high(bucket) <= 1ull << octave; bucket++)
 			below += sum->hist[which][bucket];
@@ -231,21 +224,21 @@ static void put_part(const struct page *pg, const struct metrics_sum *sum, enum 
 	}
 	for (; bucket < HIST_BUCKETS; bucket++)
 		below += sum->hist[which][bucket];
-	sample(pg, name, "_bucket", "{le=\"+Inf\"}", below);
+	metrics_sample(pg, name, "_bucket", "{le=\"+Inf\"}", below);
 	sample_seconds(pg, name, "_sum", "", sum->sum_ns[which]);
-	sample(pg, name, "_count", "", below);
+	metrics_sample(pg, name, "_count", "", below);
 }
 
-static void put_requests(const struct page *pg, const struct metrics_sum *sum)
+static void put_requests(const struct metrics_page *pg, const struct metrics_sum *sum)
 {
 	const struct stats_worker *w = &sum->workers;
 	const char *name = PREFIX "requests";
 
-	begin(pg, COUNTER, name, "Requests that have ended, by who answered them.");
-	sample(pg, name, "_total", "{mode=\"app\"}", sum->app_requests);
-	sample(pg, name, "_total", "{mode=\"static\"}", sum->static_requests);
-	sample(pg, name, "_total", "{mode=\"protocol\"}",
-	       sum->requests - sum->app_requests - sum->static_requests);
+	metrics_begin(pg, METRICS_COUNTER, name, "Requests that have ended, by who answered them.");
+	metrics_sample(pg, name, "_total", "{mode=\"app\"}", sum->app_requests);
+	metrics_sample(pg, name, "_total", "{mode=\"static\"}", sum->static_requests);
+	metrics_sample(pg, name, "_total", "{mode=\"protocol\"}",
+		       sum->requests - sum->app_requests - sum->static_requests);
 	put_durations(pg, sum);
 	put_part(pg, sum, STATS_QUEUE, PREFIX "request_queue_seconds",
 		 "Time that requests waited for a Ruby thread.");
@@ -254,59 +247,61 @@ static void put_requests(const struct page *pg, const struct metrics_sum *sum)
 	put_part(pg, sum, STATS_SEND, PREFIX "response_send_seconds",
 		 "Time from the end of an answer until its last byte was with the kernel.");
 	put_bytes(pg, sum);
-	one(pg, COUNTER, PREFIX "refused_requests",
-	    "Requests refused by the protocol (4xx, 5xx of its own).", w->refused);
-	one(pg, COUNTER, PREFIX "per_conn_rejections", "503: too many requests of one connection.",
-	    w->rejected_per_conn);
-	one(pg, COUNTER, PREFIX "pending_rejections", "503: too many requests waited for the app.",
-	    w->rejected_pending);
-	one(pg, COUNTER, PREFIX "overtime_requests",
-	    "503 or cut: the app did not answer within max_request_seconds.", w->overtime);
-	one(pg, COUNTER, PREFIX "routes_overflowed",
-	    "Requests counted under the path other: all 256 route names are taken.",
-	    w->routes_overflowed);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "refused_requests",
+		    "Requests refused by the protocol (4xx, 5xx of its own).", w->refused);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "per_conn_rejections",
+		    "503: too many requests of one connection.", w->rejected_per_conn);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "pending_rejections",
+		    "503: too many requests waited for the app.", w->rejected_pending);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "overtime_requests",
+		    "503 or cut: the app did not answer within max_request_seconds.", w->overtime);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "routes_overflowed",
+		    "Requests counted under the path other: all 256 route names are taken.",
+		    w->routes_overflowed);
 }
 
 /* --- connections, streams, threads --- */
 
-static void put_connections(const struct page *pg, const struct metrics_sum *sum)
+static void put_connections(const struct metrics_page *pg, const struct metrics_sum *sum)
 {
 	static const char *const labels[NR_STATS_CONNS] = { "{state=\"open\"}",
 							    "{state=\"lingering\"}",
 							    "{state=\"closing\"}" };
 	const struct stats_worker *w = &sum->workers;
 
-	begin(pg, GAUGE, PREFIX "connections", "Connections by state.");
+	metrics_begin(pg, METRICS_GAUGE, PREFIX "connections", "Connections by state.");
 	for (u32 i = 0; i < NR_STATS_CONNS; i++)
-		sample(pg, PREFIX "connections", "", labels[i], w->conns[i]);
-	one(pg, COUNTER, PREFIX "connections_accepted", "Connections that were accepted.",
-	    w->accepted);
-	one(pg, COUNTER, PREFIX "accept_errors", "Accepts that failed.", w->accept_errors);
-	one(pg, COUNTER, PREFIX "hijacked_connections", "Connections that the app has taken.",
-	    w->hijacked);
-	one(pg, COUNTER, PREFIX "chunked_responses", "Answers sent chunked.", w->chunked_responses);
-	one(pg, UNKNOWN, PREFIX "chunked_total_writes", "Pieces in which their bodies were sent.",
-	    w->chunked_writes);
-	one(pg, UNKNOWN, PREFIX "chunked_coalesced_writes",
-	    "Pieces of the app that went out together.", w->coalesced_writes);
-	one(pg, COUNTER, PREFIX "sendfile_responses", "Answers sent from files without a copy.",
-	    w->sendfile_responses);
-	one(pg, COUNTER, PREFIX "log_dropped_lines", "Lines of the access log that were dropped.",
-	    w->log_dropped);
-	one(pg, GAUGE, PREFIX "threadpool_queue_depth", "Requests that wait for a Ruby thread.",
-	    w->queued);
-	one(pg, GAUGE, PREFIX "threadpool_busy_threads", "Ruby threads in a request.",
-	    w->threads_busy);
-	one(pg, GAUGE, PREFIX "threadpool_threads", "Ruby threads.", w->nr_threads);
-	one(pg, GAUGE, PREFIX "io_uring_workers_active", "Workers whose loop is io_uring.",
-	    sum->nr_uring);
+		metrics_sample(pg, PREFIX "connections", "", labels[i], w->conns[i]);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "connections_accepted",
+		    "Connections that were accepted.", w->accepted);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "accept_errors", "Accepts that failed.",
+		    w->accept_errors);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "hijacked_connections",
+		    "Connections that the app has taken.", w->hijacked);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "chunked_responses", "Answers sent chunked.",
+		    w->chunked_responses);
+	metrics_one(pg, METRICS_UNKNOWN, PREFIX "chunked_total_writes",
+		    "Pieces in which their bodies were sent.", w->chunked_writes);
+	metrics_one(pg, METRICS_UNKNOWN, PREFIX "chunked_coalesced_writes",
+		    "Pieces of the app that went out together.", w->coalesced_writes);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "sendfile_responses",
+		    "Answers sent from files without a copy.", w->sendfile_responses);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "log_dropped_lines",
+		    "Lines of the access log that were dropped.", w->log_dropped);
+	metrics_one(pg, METRICS_GAUGE, PREFIX "threadpool_queue_depth",
+		    "Requests that wait for a Ruby thread.", w->queued);
+	metrics_one(pg, METRICS_GAUGE, PREFIX "threadpool_busy_threads",
+		    "Ruby threads in a request.", w->threads_busy);
+	metrics_one(pg, METRICS_GAUGE, PREFIX "threadpool_threads", "Ruby threads.", w->nr_threads);
+	metrics_one(pg, METRICS_GAUGE, PREFIX "io_uring_workers_active",
+		    "Workers whose loop is io_uring.", sum->nr_uring);
 }
 
 /* --- workers --- */
 
 /* A value of a row, and how it is written. */
 struct row_value {
-	enum family_type type;
+	enum metrics_type type;
 	const char *name, *help;
 	size_t off; /* of a u64 in struct stats_worker */
 	bool ns;
@@ -318,25 +313,27 @@ struct row_value {
 	}
 
 static const struct row_value row_values[] = {
-	ROW(COUNTER, "worker_cpu_seconds", cpu_ns, true, "CPU time of a worker."),
-	ROW(GAUGE, "worker_resident_memory_bytes", rss_bytes, false, "Resident memory of a worker."),
-	ROW(COUNTER, "worker_gc_runs", gc_count, false, "Runs of Ruby's garbage collector."),
-	ROW(COUNTER, "worker_gc_seconds", gc_ns, true, "Time in Ruby's garbage collector."),
-	ROW(COUNTER, "worker_requests", requests, false, "Request heads that a worker has read."),
-	ROW(COUNTER, "loop_turns", turns, false, "Turns of a worker's loop."),
-	ROW(COUNTER, "loop_events", events, false, "Events that its loop has handled."),
-	ROW(COUNTER, "loop_busy_seconds", busy_ns, true, "Time that its loop did not sleep."),
-	ROW(COUNTER, "loop_stalls", stalls, false, "Turns of 2 ms and more."),
-	ROW(GAUGE, "loop_longest_turn_seconds", max_turn_ns, true, "Its longest turn ever."),
+	ROW(METRICS_COUNTER, "worker_cpu_seconds", cpu_ns, true, "CPU time of a worker."),
+	ROW(METRICS_GAUGE, "worker_resident_memory_bytes", rss_bytes, false,
+	    "Resident memory of a worker."),
+	ROW(METRICS_COUNTER, "worker_gc_runs", gc_count, false, "Runs of Ruby's garbage collector."),
+	ROW(METRICS_COUNTER, "worker_gc_seconds", gc_ns, true, "Time in Ruby's garbage collector."),
+	ROW(METRICS_COUNTER, "worker_requests", requests, false,
+	    "Request heads that a worker has read."),
+	ROW(METRICS_COUNTER, "loop_turns", turns, false, "Turns of a worker's loop."),
+	ROW(METRICS_COUNTER, "loop_events", events, false, "Events that its loop has handled."),
+	ROW(METRICS_COUNTER, "loop_busy_seconds", busy_ns, true, "Time that its loop did not sleep."),
+	ROW(METRICS_COUNTER, "loop_stalls", stalls, false, "Turns of 2 ms and more."),
+	ROW(METRICS_GAUGE, "loop_longest_turn_seconds", max_turn_ns, true, "Its longest turn ever."),
 };
 
-static void put_workers(const struct page *pg, const struct metrics_sum *sum)
+static void put_workers(const struct metrics_page *pg, const struct metrics_sum *sum)
 {
 	for (size_t k = 0; k < ARRAY_SIZE(row_values); k++) {
 		const struct row_value *v = &row_values[k];
-		const char *suffix = v->type == COUNTER ? "_total" : "";
+		const char *suffix = v->type == METRICS_COUNTER ? "_total" : "";
 
-		begin(pg, v->type, v->name, v->help);
+		metrics_begin(pg, v->type, v->name, v->help);
 		for (u32 i = 0; i < sum->nr_slots; i++) {
 			char labels[32] = "";
 			u64 n;
@@ -348,10 +345,11 @@ static void put_workers(const struct page *pg, const struct metrics_sum *sum)
 			if (v->ns)
 				sample_seconds(pg, v->name, suffix, labels, n);
 			else
-				sample(pg, v->name, suffix, labels, n);
+				metrics_sample(pg, v->name, suffix, labels, n);
 		}
 	}
-	begin(pg, COUNTER, PREFIX "worker_starts", "Processes that this worker's place has had.");
+	metrics_begin(pg, METRICS_COUNTER, PREFIX "worker_starts",
+		      "Processes that this worker's place has had.");
 	for (u32 i = 0; i < sum->nr_slots; i++)
 		if (sum->rows[i].nr_starts)
 			text_printf(pg->out, PREFIX "worker_starts_total{worker=\"%u\"} %u\n", i,
@@ -359,7 +357,7 @@ static void put_workers(const struct page *pg, const struct metrics_sum *sum)
 }
 
 /* What only some Rubies say, and some apps use. */
-static void put_ruby(const struct page *pg, const struct metrics_sum *sum,
+static void put_ruby(const struct metrics_page *pg, const struct metrics_sum *sum,
 		     const struct stats_maps *maps)
 {
 	bool any = false;
@@ -369,12 +367,12 @@ static void put_ruby(const struct page *pg, const struct metrics_sum *sum,
 		dropped += __atomic_load_n(&maps->own[i].dropped, __ATOMIC_RELAXED);
 		any |= sum->rows[i].has_gvl_wait;
 	}
-	one(pg, COUNTER, PREFIX "own_metrics_dropped",
-	    "Values of the app's own metrics for which there was no room.", dropped);
+	metrics_one(pg, METRICS_COUNTER, PREFIX "own_metrics_dropped",
+		    "Values of the app's own metrics for which there was no room.", dropped);
 	if (!any)
 		return;
-	begin(pg, COUNTER, PREFIX "worker_gvl_wait_seconds",
-	      "Time that Ruby threads of a worker waited for Ruby's lock.");
+	metrics_begin(pg, METRICS_COUNTER, PREFIX "worker_gvl_wait_seconds",
+		      "Time that Ruby threads of a worker waited for Ruby's lock.");
 	for (u32 i = 0; i < sum->nr_slots; i++) {
 		char labels[32];
 
@@ -386,28 +384,28 @@ static void put_ruby(const struct page *pg, const struct metrics_sum *sum,
 	}
 }
 
-static void put_process(const struct page *pg, const struct metrics_sum *sum)
+static void put_process(const struct metrics_page *pg, const struct metrics_sum *sum)
 {
 	const struct stats_header *h = sum->header;
 
-	begin(pg, GAUGE, PREFIX "build_info", "1; which server this is.");
+	metrics_begin(pg, METRICS_GAUGE, PREFIX "build_info", "1; which server this is.");
 	text_printf(pg->out, PREFIX "build_info{version=\"%.*s\",instance=\"%.*s\"} 1\n",
 		    (int)strnlen(h->server, sizeof(h->server)), h->server,
 		    (int)strnlen(h->instance, sizeof(h->instance)), h->instance);
-	begin(pg, GAUGE, PREFIX "workers", "Workers by state.");
-	sample(pg, PREFIX "workers", "", "{state=\"serving\"}", sum->nr_serving);
-	sample(pg, PREFIX "workers", "", "{state=\"draining\"}", sum->nr_draining);
-	one(pg, GAUGE, "process_start_time_seconds", "Start of the server, seconds since 1970.",
-	    h->start_time);
-	begin(pg, COUNTER, "process_cpu_seconds", "CPU time of all workers.");
+	metrics_begin(pg, METRICS_GAUGE, PREFIX "workers", "Workers by state.");
+	metrics_sample(pg, PREFIX "workers", "", "{state=\"serving\"}", sum->nr_serving);
+	metrics_sample(pg, PREFIX "workers", "", "{state=\"draining\"}", sum->nr_draining);
+	metrics_one(pg, METRICS_GAUGE, "process_start_time_seconds",
+		    "Start of the server, seconds since 1970.", h->start_time);
+	metrics_begin(pg, METRICS_COUNTER, "process_cpu_seconds", "CPU time of all workers.");
 	sample_seconds(pg, "process_cpu_seconds", "_total", "", sum->workers.cpu_ns);
-	one(pg, GAUGE, "process_resident_memory_bytes", "Resident memory of all workers.",
-	    sum->workers.rss_bytes);
+	metrics_one(pg, METRICS_GAUGE, "process_resident_memory_bytes",
+		    "Resident memory of all workers.", sum->workers.rss_bytes);
 }
 
 void metrics_write(struct text *out, const struct stats_maps *maps, enum metrics_format format)
 {
-	const struct page pg = { .out = out, .open = format == METRICS_OPENMETRICS };
+	const struct metrics_page pg = { .out = out, .open = format == METRICS_OPENMETRICS };
 	struct metrics_sum *sum = metrics_sum_new(maps);
 
 	if (!sum) {
@@ -421,6 +419,7 @@ void metrics_write(struct text *out, const struct stats_maps *maps, enum metrics
 		put_requests(&pg, sum);
 		put_connections(&pg, sum);
 		put_workers(&pg, sum);
+		metrics_steer(&pg, sum);
 		put_ruby(&pg, sum, maps);
 		metrics_guard(out, sum->header->instance, pg.open);
 		metrics_own(out, maps, pg.open);

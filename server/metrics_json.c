@@ -8,6 +8,7 @@ static const char *const times[NR_STATS_TIMES] = STATS_TIME_NAMES;
 static const char *const kinds[] = { "special", "static", "template", "named" };
 static const char *const states[] = STATS_WORKER_STATE_NAMES;
 static const char *const conns[NR_STATS_CONNS] = STATS_CONNS_NAMES;
+static const char *const reasons[NR_STEER_REASONS] = STEER_REASON_NAMES;
 
 static void put_string(struct text *t, struct view v)
 {
@@ -97,7 +98,18 @@ static void put_conns(struct text *t, const struct stats_worker *w)
 	end(t, "}");
 }
 
-static void put_worker(struct text *t, u32 slot, const struct stats_worker *w)
+static void put_steered(struct text *t, const struct stats_steer *s)
+{
+	put_number(t, "steering_picks", s->picks);
+	put_number(t, "steering_avoided", s->avoided);
+	text_put(t, VIEW("\"steering_reasons\":{"));
+	for (u32 i = 0; i < NR_STEER_REASONS; i++)
+		put_number(t, reasons[i], s->by_reason[i]);
+	end(t, "}");
+}
+
+static void put_worker(struct text *t, u32 slot, const struct stats_worker *w,
+		       const struct stats_steer *s)
 {
 	text_put(t, VIEW("{"));
 	put_number(t, "worker", slot);
@@ -122,6 +134,8 @@ static void put_worker(struct text *t, u32 slot, const struct stats_worker *w)
 	put_number(t, "gc_ns", w->gc_ns);
 	if (w->has_gvl_wait)
 		put_number(t, "gvl_wait_ns", w->gvl_wait_ns);
+	if (s)
+		put_steered(t, s);
 	end(t, "}");
 }
 
@@ -147,6 +161,12 @@ void metrics_json(struct text *out, const struct metrics_sum *sum)
 	put_number(out, "refused", w->refused);
 	put_number(out, "log_dropped", w->log_dropped);
 	put_number(out, "routes_overflowed", w->routes_overflowed);
+	put_number(out, "steering", h->steering);
+	if (h->steering) {
+		put_number(out, "steering_unsteered", h->unsteered);
+		put_number(out, "steering_shut", h->steer_shut);
+		put_number(out, "steering_back", h->steer_back);
+	}
 	put_times(out, sum->sum_ns, sum->hist);
 	metrics_guard_json(out, h->instance);
 	text_put(out, VIEW("\"routes\":["));
@@ -156,7 +176,7 @@ void metrics_json(struct text *out, const struct metrics_sum *sum)
 	text_put(out, VIEW("\"workers\":["));
 	for (u32 i = 0; i < sum->nr_slots; i++)
 		if (sum->rows[i].nr_starts)
-			put_worker(out, i, &sum->rows[i]);
+			put_worker(out, i, &sum->rows[i], h->steering ? &sum->steer[i] : NULL);
 	end(out, "]");
 	out->len -= out->len > 0; /* its comma */
 	text_put(out, VIEW("}\n"));

@@ -130,6 +130,7 @@ struct metrics_sum *metrics_sum_new(const struct stats_maps *maps)
 	sum->header = maps->header;
 	sum->nr_slots = maps->header->nr_slots;
 	sum->rows = maps->workers;
+	sum->steer = maps->steer;
 	for (u32 i = 0; i < STATS_ROUTES; i++)
 		add_route(sum, maps, i);
 	add_totals(sum);

@@ -21,6 +21,7 @@ struct metrics_sum {
 	const struct stats_header *header;
 	u32 nr_slots;
 	const struct stats_worker *rows; /* nr_slots, as they are */
+	const struct stats_steer *steer; /* as many */
 	struct stats_worker workers; /* the sum of their counters, and of what live ones have */
 	u32 nr_serving, nr_draining, nr_uring;
 	u64 requests, app_requests, static_requests;

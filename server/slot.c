@@ -54,8 +54,7 @@ void slots_init(struct slots *s, struct conf *conf, u32 nr_passed)
 	}
 }
 
-/* One socket for all workers: a Unix path, or one that systemd holds. */
-static bool is_shared(const struct slots *s, u32 b)
+bool slots_shared(const struct slots *s, u32 b)
 {
 	return b < s->nr_inherited || bind_is_unix(&s->conf->binds[b]);
 }
@@ -102,7 +101,7 @@ static int open_one(struct slots *s, u32 id, u32 b)
 {
 	if (b < s->nr_inherited)
 		return s->inherited[b];
-	if (is_shared(s, b) && id > 0)
+	if (slots_shared(s, b) && id > 0)
 		return s->slots[0].listeners[b];
 	return bind_listen(&s->conf->binds[b], MAX_WORKERS);
 }
@@ -133,9 +132,9 @@ void slot_close(struct slots *s, u32 id)
 		int *fd = &s->slots[id].listeners[b];
 
 		/* Its worker closes its copy when the queue is empty: it has to become empty. */
-		if (*fd >= 0 && !is_shared(s, b))
+		if (*fd >= 0 && !slots_shared(s, b))
 			bind_stop_new(*fd);
-		if (*fd >= 0 && (id == 0 || !is_shared(s, b)))
+		if (*fd >= 0 && (id == 0 || !slots_shared(s, b)))
 			close(*fd);
 		*fd = -1;
 	}

@@ -45,6 +45,9 @@ void slots_init(struct slots *s, struct conf *conf, u32 nr_passed);
  */
 int slots_claim(const struct slots *s) __must_check;
 
+/* One socket for all workers: a Unix path, or one that systemd holds. */
+bool slots_shared(const struct slots *s, u32 b);
+
 /* Opens what the slot lacks. 0 or -errno; what is wrong was said. */
 int slot_open(struct slots *s, u32 id) __must_check;
 

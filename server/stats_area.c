@@ -303,7 +303,8 @@ static int make_maps(struct stats_area *a, const struct stats_area_config *confi
 	if (!err)
 		return 0;
 	if (!config->no_bpf)
-		log_info("stats: no pinned BPF maps: %s; the statistics are in shared memory%s%s",
+		log_info("bpf: cannot be used: %s; the kernel's hash picks the workers, the "
+			 "statistics are in shared memory%s%s",
 			 strerror(-err), a->folder[0] ? " in " : "", a->folder);
 	return make_shared_memory(a, config, nr_slots);
 }

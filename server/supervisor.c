@@ -69,6 +69,8 @@ void supervisor_stop(struct supervisor *s, enum stop_state stop)
 					    : "supervisor: stopping at once");
 	s->stop = stop;
 	s->kill_at_ms = supervisor_clock_ms() + wait + KILL_AFTER_MS;
+	for (u32 i = 0; i < MAX_WORKERS; i++)
+		steering_leaves(s, i);
 	/* Ours go first: a listener that nobody serves must not take connections. */
 	slots_close(&s->slots);
 	workers_tell(s, stop == STOP_DRAIN ? CONTROL_DRAIN : CONTROL_STOP);
@@ -122,6 +124,8 @@ int supervisor_listen(struct supervisor *s)
 	s->listening = true;
 	for (u32 i = 0; !err && i < s->nr_wanted; i++)
 		err = slot_open(&s->slots, i);
+	if (!err)
+		steering_open(s);
 	if (!err && s->conf->pidfile[0]) {
 		err = pidfile_write(s->conf->pidfile);
 		s->has_pidfile = !err;
@@ -233,6 +237,8 @@ static int time_to_wait(struct supervisor *s)
 			at = earlier(at, max(s->slots.slots[i].start_at_ms, now));
 	if (!s->conf->no_app && s->mold.state == MOLD_NONE && s->stop == STOP_NONE)
 		at = earlier(at, max(s->mold.start_at_ms, now));
+	if (s->stop == STOP_NONE)
+		at = earlier(at, steering_look_at(s));
 	if (!at)
 		return -1;
 	return at > now ? (int)min(at - now, 60000ull) : 0;
@@ -273,6 +279,7 @@ static void watch(struct supervisor *s)
 		read_signals(s);
 		reap(s);
 		kill_late(s);
+		steering_look(s);
 	}
 }
 
@@ -295,6 +302,7 @@ static int init_signals(struct supervisor *s)
 static void clean_up(struct supervisor *s)
 {
 	slots_close(&s->slots);
+	steering_close(s);
 	guard_close(&s->guard);
 	stats_area_close(&s->stats);
 	if (s->listening) {

@@ -15,6 +15,7 @@
 #include "server/runas.h"
 #include "server/slot.h"
 #include "server/stats_area.h"
+#include "server/steer.h"
 #include "server/worker.h"
 
 enum mold_state {
@@ -34,6 +35,26 @@ struct mold {
 	u32 backoff_ms;
 	u64 start_at_ms;
 	u64 kill_at_ms; /* 0 = never */
+};
+
+enum steered_state {
+	STEERED_OUT, /* nobody serves there */
+	STEERED_IN, /* new connections may be sent there */
+	STEERED_SHUT, /* its listeners are shut: what came there has moved */
+};
+
+/* A slot, as the steering sees it. */
+struct steered {
+	enum steered_state state;
+	u64 seen_ns; /* SHUT: when its loop had moved last. IN: the same, of one that seems to hang; 0 */
+	u64 least; /* picks that nobody accepted, at the looks since ... */
+	u32 nr_looks;
+};
+
+struct steering {
+	struct steer steer; /* nr_slots 0: off */
+	u64 look_at_ms;
+	struct steered slots[MAX_WORKERS];
 };
 
 struct supervisor {
@@ -58,6 +79,7 @@ struct supervisor {
 	struct slots slots;
 	int log_fd, error_fd; /* -1 = not open yet */
 	struct stats_area stats;
+	struct steering steering;
 	struct guard guard;
 };
 
@@ -130,6 +152,31 @@ void workers_read(struct supervisor *s);
 
 /* A child has ended, perhaps one of them. */
 void workers_died(struct supervisor *s, pid_t pid, int status);
+
+/* --- supervisor_steer.c: without BPF they do nothing --- */
+
+/* All listeners are open. What is lost when it cannot be is said. */
+void steering_open(struct supervisor *s);
+void steering_close(struct supervisor *s);
+
+/* The maps have a row for each of so many workers, and are fixed. */
+bool steering_has_room(const struct supervisor *s, u32 nr_workers);
+
+/* A worker serves in that slot. */
+void steering_ready(struct supervisor *s, u32 id);
+
+/* It takes no new connections; those in its queue are still its own. */
+void steering_leaves(struct supervisor *s, u32 id);
+
+/* It is dead: what waits for it goes to the others, unless there are none. */
+void steering_died(struct supervisor *s, u32 id);
+
+/* Before another is started there. */
+void steering_before_start(struct supervisor *s, u32 id);
+
+/* Now and then, at steering_look_at() (ms; 0 = never): who hangs, who is back, what never came. */
+void steering_look(struct supervisor *s);
+u64 steering_look_at(const struct supervisor *s);
 
 /* --- supervisor_mold.c --- */
 

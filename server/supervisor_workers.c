@@ -82,6 +82,7 @@ void workers_start(struct supervisor *s)
 			s->nr_wanted = max(i, 1u);
 			return;
 		}
+		steering_before_start(s, i);
 		err = start_worker(s, i);
 		if (err) {
 			log_error("supervisor: cannot start a worker: %s worker=%u", strerror(-err),
@@ -136,8 +137,10 @@ static void say_exit(const struct supervisor *s, const struct slot *slot, int st
 
 static void became_ready(struct supervisor *s, struct slot *slot)
 {
-	if (slot->state == SLOT_STARTING)
+	if (slot->state == SLOT_STARTING) {
 		slot->state = SLOT_READY;
+		steering_ready(s, (u32)(slot - s->slots.slots));
+	}
 	slot->ready_at_ms = supervisor_clock_ms();
 	for (u32 i = 0; i < s->nr_wanted; i++)
 		if (!s->slots.slots[i].ready_at_ms)
@@ -175,10 +178,18 @@ void workers_change(struct supervisor *s, int by)
 
 	if (s->stop != STOP_NONE || !s->served || wanted < 1 || wanted > MAX_WORKERS)
 		return;
+	if (by > 0 && !steering_has_room(s, wanted)) {
+		log_warn(
+			"supervisor: no more workers: connections could not be steered to one more "
+			"workers=%u",
+			s->nr_wanted);
+		return;
+	}
 	s->nr_wanted = wanted;
 	log_info("supervisor: workers=%u", wanted);
 	if (by > 0)
 		return;
+	steering_leaves(s, wanted);
 	/* Its share of the group ends with the last copy of its listeners. */
 	tell(&s->slots.slots[wanted], CONTROL_DRAIN);
 	slot_close(&s->slots, wanted);
@@ -217,6 +228,7 @@ void workers_died(struct supervisor *s, pid_t pid, int status)
 	if (!slot)
 		return;
 	say_exit(s, slot, status);
+	steering_died(s, (u32)(slot - s->slots.slots));
 	stats_area_worker_gone(&s->stats, (u32)(slot - s->slots.slots));
 	empty_slot(s, slot);
 }

@@ -2,6 +2,7 @@
 /* A worker's side of the hand-over to the app. */
 #include <stdlib.h>
 
+#include "bpf/steer.h"
 #include "server/h1.h"
 #include "server/h1_answer.h"
 #include "server/log.h"
@@ -39,6 +40,8 @@ int worker_init_app(struct worker *w, const struct worker_params *params)
 static void note_times(struct worker *w, struct req *r)
 {
 	r->times[REQ_T_CLAIM] = r->job.claimed_ns;
+	if (r->job.answered_ns > r->job.claimed_ns)
+		w->job_us = steer_job_us(w->job_us, r->job.answered_ns - r->job.claimed_ns);
 	w->http.now_ns = max(w->http.now_ns, r->job.answered_ns);
 }
 
@@ -75,6 +78,7 @@ static struct load_numbers load_of(const struct worker *w)
 		.state = w->state == WORKER_SERVING ? STATS_WORKER_SERVING : STATS_WORKER_DRAINING,
 		.accepted = w->acceptor.nr_steered,
 		.kept = w->conns.nr_in[CONN_OPEN],
+		.job_us = w->job_us,
 	};
 }
 
@@ -84,11 +88,16 @@ void worker_publish_load(struct worker *w)
 	const struct app *app = &w->app;
 
 	if (w->has_app) {
-		n.running = __atomic_load_n(&app->nr_running, __ATOMIC_RELAXED);
+		u32 queued = min(ring_count(&app->jobs), app->nr_out);
+
+		/* Not nr_running: a thread may just be between its pop and that. */
+		n.running = app->nr_out - queued;
 		n.running_ns = __atomic_load_n(&app->running_ns, __ATOMIC_RELAXED);
-		n.waiting = w->http.nr_submit + ring_count(&app->jobs);
+		n.waiting = w->http.nr_submit + queued;
 		n.waiting_ns = app_waiting_ns(app);
-		if (w->http.nr_submit && !n.waiting_ns)
+		if (n.running && !n.running_ns)
+			n.running_ns = w->http.now_ns;
+		if (n.waiting && !n.waiting_ns)
 			n.waiting_ns = w->http.now_ns;
 	}
 	worker_load_publish(&w->load, &n, w->http.now_ns);

@@ -26,6 +26,7 @@ void worker_load_publish(struct worker_load *l, const struct load_numbers *n, u6
 	set_if_new(row->kept, n->kept);
 	set_if_new(row->running, n->running);
 	set_if_new(row->waiting, n->waiting);
+	set_if_new(row->job_us, n->job_us);
 	set_if_new(row->running_ns, n->running_ns);
 	set_if_new(row->waiting_ns, n->waiting_ns);
 	set_if_new(row->state, (u32)n->state);

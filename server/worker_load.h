@@ -20,7 +20,7 @@ struct worker_load {
 struct load_numbers {
 	enum stats_worker_state state;
 	u64 accepted; /* since the start, from listeners that are steered to */
-	u32 kept, running, waiting;
+	u32 kept, running, waiting, job_us;
 	u64 running_ns, waiting_ns;
 };
 

@@ -48,6 +48,7 @@ struct worker {
 	bool uses_uring;
 	struct stats stats;
 	struct worker_load load;
+	u32 job_us; /* mean time of a job */
 	struct admin admin;
 	struct app app;
 };

@@ -243,6 +243,8 @@ static void draw_worker(int y, const struct top_worker *w)
 	    top_rate(w->rate, n[0]), w->now->conns[STATS_CONNS_OPEN], w->now->threads_busy,
 	    w->now->nr_threads, w->now->queued, w->cpu * 100, w->busy * 100,
 	    top_bytes((double)w->now->rss_bytes, n[1]), w->stalls);
+	if (wide())
+		put(y, 80, " %6llu %7llu", w->picks, w->avoided);
 }
 
 static void draw_workers(const struct top_screen *s, int y, int end)
@@ -250,6 +252,8 @@ static void draw_workers(const struct top_screen *s, int y, int end)
 	attron(A_BOLD);
 	put(y++, 0, "%6s %7s %-8s %7s %6s %7s %6s %5s %5s %7s %6s", "WORKER", "PID", "STATE",
 	    "REQ/S", "CONNS", "BUSY", "QUEUED", "CPU", "LOOP", "RSS", "STALLS");
+	if (wide())
+		put(y - 1, 80, " %6s %7s", "PICKS", "AVOIDED");
 	attroff(A_BOLD);
 	for (__u32 i = 0; i < s->model->nr_workers && y < end; i++)
 		draw_worker(y++, &s->model->workers[i]);
@@ -418,7 +422,9 @@ static void draw_help(void)
 		"  QUEUE99, APP99: 99 of 100 waited less for a Ruby thread, took less in the app.",
 		"  Everything is of the last interval; \"since the start\" says so.",
 		"  LOOP: part of the time that a worker's I/O thread did not sleep; STALLS: its",
-		"  turns of 2 ms and more.",
+		"  turns of 2 ms and more. PICKS: connections that were sent to it; AVOIDED: that "
+		"it",
+		"  did not get though it had least to do, as it stood still.",
 	};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)

@@ -168,10 +168,21 @@ static void fill_worker(struct top_model *m, __u32 slot, const struct stats_work
 	row->batch = turns ? (double)(now->events - before->events) / (double)turns : 0;
 }
 
+static void fill_steered(struct top_worker *row, const struct stats_steer *now,
+			 const struct stats_steer *before)
+{
+	row->picks = now->picks - before->picks;
+	row->avoided = now->avoided - before->avoided;
+	row->unsettled = now->picks > now->settled ? now->picks - now->settled : 0;
+	for (__u32 i = 0; i < NR_STEER_REASONS; i++)
+		row->by_reason[i] = now->by_reason[i] - before->by_reason[i];
+}
+
 static void fill_workers(struct top_model *m, const struct top_reading *now,
 			 const struct top_reading *before)
 {
 	static const struct stats_worker nothing;
+	static const struct stats_steer no_picks;
 
 	for (__u32 w = 0; w < now->header.nr_slots; w++) {
 		const struct stats_worker *x = &now->workers[w];
@@ -183,6 +194,8 @@ static void fill_workers(struct top_model *m, const struct top_reading *now,
 		if (x->state == STATS_WORKER_NONE && w >= now->header.nr_workers)
 			continue;
 		fill_worker(m, w, x, before ? &before->workers[w] : &nothing);
+		fill_steered(&m->workers[m->nr_workers - 1], &now->steer[w],
+			     before ? &before->steer[w] : &no_picks);
 		for (__u32 i = 0; i < NR_STATS_CONNS; i++)
 			m->conns[i] += x->conns[i];
 		m->threads_busy += x->threads_busy;

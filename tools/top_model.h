@@ -35,6 +35,8 @@ struct top_worker {
 	const struct stats_worker *now;
 	double rate, cpu, busy; /* requests per second; parts of one CPU; of the I/O thread's time */
 	__u64 requests, accepted, stalls; /* in the interval */
+	__u64 picks, avoided, by_reason[NR_STEER_REASONS]; /* so, too: connections sent to it */
+	__u64 unsettled; /* now: of these not accepted yet, nor given up */
 	double batch; /* events per turn */
 };
 
