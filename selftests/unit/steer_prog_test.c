@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* What the kernel says of bpf/steer.bpf.c. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <unistd.h>
+
+#include "bpf/abi.h"
+#include "selftests/harness/harness.h"
+#include "server/steer.h"
+
+/* The kernel gives up at a million; a branch more in steer.h may double it. */
+#define MAX_VERIFIED_INSNS 20000u
+#define NR_SLOTS 264u
+
+static int make_rows(const char *name, u32 value_len, u32 nr)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, name, sizeof(u32), value_len, nr, &opts);
+
+	if (fd == -EPERM || fd == -EACCES)
+		SKIP("bpf: no privilege");
+	ASSERT_GE(fd, 0);
+	return fd;
+}
+
+TEST(the_verifier_is_soon_done)
+{
+	const bool wanted[2] = { true, false };
+	struct bpf_prog_info info = { 0 };
+	u32 len = sizeof(info);
+	int rows = make_rows("steer", sizeof(struct stats_steer), NR_SLOTS);
+	int header = make_rows("header", sizeof(struct stats_header), 1);
+	struct steer s;
+
+	ASSERT_OK(steer_open(&s, wanted, 2, rows, header, NR_SLOTS));
+	ASSERT_GE(steer_prog(&s, 0), 0);
+	EXPECT_EQ(steer_prog(&s, 1), -1);
+	ASSERT_OK(bpf_obj_get_info_by_fd(steer_prog(&s, 0), &info, &len));
+	printf("# %s: %u instructions verified, %u bytes of machine code\n", info.name,
+	       info.verified_insns, info.jited_prog_len);
+	EXPECT_GT(info.verified_insns, 100);
+	EXPECT_LT(info.verified_insns, MAX_VERIFIED_INSNS);
+	steer_close(&s);
+	close(rows);
+	close(header);
+}
