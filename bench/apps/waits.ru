@@ -13,6 +13,11 @@ handlers = {
     sleep 2
     hello.call(env)
   },
+  '/burn' => lambda { |env|
+    ends = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 2
+    nil while Process.clock_gettime(Process::CLOCK_MONOTONIC) < ends
+    hello.call(env)
+  },
   '/allocated' => ->(_env) { [200, { 'content-type' => 'text/plain' }, [GC.stat(:total_allocated_objects).to_s]] }
 }
 

@@ -96,6 +96,13 @@ module Lab
       end
     end
 
+    # Runs build/bench/arrivals: new connections at a rate, whatever became of those before.
+    def arrivals(server, *args)
+      argv = ['taskset', '-c', @load_cpu.to_s, File.join(@build, 'bench/arrivals'), '--port', server.port.to_s,
+              *args.map(&:to_s)]
+      IO.popen(argv) { |io| JSON.parse(first_line(io, 180)) }
+    end
+
     # A program of bench/ by its path.
     def program(name)
       File.join(@build, "bench", name)
