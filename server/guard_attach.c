@@ -343,9 +343,10 @@ int guard_attach(struct guard *g, u32 i, enum guard_mode wanted)
 		log_error("guard: --attach %s: the kernel refuses%s%s: %s%s", name,
 			  wanted ? " --guard-mode " : "", wanted ? mode_names[wanted] : "",
 			  strerror(-err),
-			  err == -EPERM ? "; root is needed, or CAP_NET_ADMIN"
-			  : wanted      ? "; auto tries the others"
-					: "");
+			  err == -EPERM         ? "; root is needed, or CAP_NET_ADMIN"
+			  : wanted == GUARD_TCX ? "; it needs Linux 6.6, auto tries the others"
+			  : wanted              ? "; auto tries the others"
+						: "");
 		return err;
 	}
 	log_info("guard: watches %s: %s", name, describe(mode));

@@ -28,6 +28,7 @@ end
 
 %w[native generic tcx clsact].each do |mode|
   test "as before after a stop (#{mode})" do
+    needs_mode(mode)
     net = Net.new
     before = net.traces
     server = net.serve("--attach", "g0", "--guard-mode", mode)
@@ -43,6 +44,7 @@ end
 
 %w[native generic tcx clsact].each do |mode|
   test "as before after SIGKILL (#{mode})", seconds: 20 do
+    needs_mode(mode)
     net = Net.new
     before = net.traces
     server = net.serve("--attach", "g0", "--guard-mode", mode, "--guard-deny", "0.0.0.0/0")
@@ -110,6 +112,7 @@ test "a filter of another's stays beside ours" do
 end
 
 test "another XDP program is not replaced, and tcx goes beside it" do
+  needs_mode("tcx")
   net = Net.new
   other = net.serve("--attach", "g0", "--instance", "selftest-other-#{Process.pid}")
   # The lock is what tells servers apart; without it ours is anybody's.
@@ -130,7 +133,7 @@ test "two servers on one interface" do
   net = Net.new
   server = net.serve("--attach", "g0")
   before = net.traces
-  log, status = refused(net, "-b", "tcp://#{Net::V4}:8081", "--attach", "g0", "--guard-mode", "tcx", bind: false)
+  log, status = refused(net, "-b", "tcp://#{Net::V4}:8081", "--attach", "g0", "--guard-mode", "clsact", bind: false)
   assert_equal 1, status
   assert_match(/guard: --attach g0: another hyperion-bpf guards it pid=#{server.pid}; leave --attach out here, or stop that one/, log)
   assert_equal before, net.traces

@@ -27,6 +27,7 @@ end
 
 %w[native generic tcx clsact].each do |mode|
   test "counters are equal to what was sent (#{mode})", seconds: 30 do
+    needs_mode(mode)
     net = Net.new(clients: [])
     # Its answers to the SYNs need nobody's help to leave.
     net.run("ip", "-n", net.names["g0"], "neigh", "add", "10.77.0.50", "lladdr", Net::MACS["c0"], "dev", "g0")
@@ -67,6 +68,25 @@ test "each interface and port has a row of its own" do
   assert_equal({ "d0" => { 8080 => 0, 8081 => 0 }, "g0" => { 8080 => 2, 8081 => 8 } }, rows)
   table, = run_top(server.instance, Dir.tmpdir, "--once")
   assert_match(/^ +g0 +8081 native/, table)
+end
+
+test "on the screen of hyperion-top: a line for each interface" do
+  require "io/console"
+  require "pty"
+  net = Net.new
+  server = net.serve("--attach", "g0")
+  screen = +""
+  PTY.spawn({ "TERM" => "xterm", "LC_ALL" => "C.UTF-8" }, TOP, "--instance", server.instance, "--interval", "0.1") do |out, keys, pid|
+    keys.winsize = [24, 120]
+    Tap.after { Process.kill(:KILL, pid) if File.exist?("/proc/#{pid}") }
+    # In the first picture all of a line is written.
+    eventually("its line: #{screen.inspect}") do
+      more = out.read_nonblock(65_536, exception: false)
+      screen << more if more.is_a?(String)
+      screen.match?(%r{guard g0 native.* pkts/s .*denied/s .*over rate/s}m)
+    end
+    keys.write("q")
+  end
 end
 
 test "in the pages of metrics, where the workers are another user's" do

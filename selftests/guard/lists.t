@@ -16,6 +16,7 @@ end
 
 %w[native generic tcx clsact].each do |mode|
   test "three sources of IPv4 and of IPv6 (#{mode})", seconds: 20 do
+    needs_mode(mode)
     net = Net.new(clients: CLIENTS)
     server = net.serve("-b", "tcp://[#{Net::V6}]:8080", "--attach", "g0", "--guard-mode", mode,
                        "--guard-deny", "10.77.0.0/24", "--guard-allow", "10.77.0.3",

@@ -9,6 +9,11 @@
 
 require_relative "../net/top"
 
+# Ends the case where the kernel has no such mode.
+def needs_mode(mode)
+  needs("kernel", "6.6") if mode == "tcx"
+end
+
 class Net
   SENDER = File.expand_path(File.join(Server::BUILD, "selftests/guard/sender"), Server::ROOT)
   MACS = { "g0" => "02:00:00:00:00:01", "c0" => "02:00:00:00:00:02" }.freeze
