@@ -172,10 +172,32 @@ u32 app_submit(struct app *a, struct job **jobs, u32 nr, u64 now_ns)
 	return nr;
 }
 
-u64 app_waiting_ns(const struct app *a)
+struct job *app_unclaimed(const struct app *a, u32 *at)
 {
-	/* Only we free jobs: what was in the queue at this look is there yet. */
-	const struct job *oldest = ring_first(&a->jobs);
+	struct job *j;
+
+	/* Only we free jobs: what is in the queue at this look is there yet. */
+	while ((j = ring_look(&a->jobs, at))) {
+		++*at;
+		if (job_queued(j))
+			return j;
+	}
+	return NULL;
+}
+
+struct job *app_oldest(struct app *a)
+{
+	u32 at = a->oldest;
+	struct job *j = app_unclaimed(a, &at);
+
+	/* Those before it will not be queued again: the next look begins here. */
+	a->oldest = j ? at - 1 : at;
+	return j;
+}
+
+u64 app_waiting_ns(struct app *a)
+{
+	const struct job *oldest = app_oldest(a);
 
 	return oldest ? oldest->queued_ns : 0;
 }

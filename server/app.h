@@ -109,6 +109,7 @@ struct app {
 	/* The I/O thread's own: */
 	__cacheline_aligned u32 nr_out; /* jobs submitted, their last answer not yet reaped */
 	u32 seen_head; /* of the queue, at the last look */
+	u32 oldest; /* place in it: those before it were claimed or cancelled */
 	u64 since_ns; /* when it became non-empty, or a spare was woken for it */
 	u64 nr_wakes, nr_spares, nr_holds, nr_grown; /* counters for tests and statistics */
 };
@@ -131,7 +132,13 @@ void app_fini(struct app *a);
 u32 app_submit(struct app *a, struct job **jobs, u32 nr, u64 now_ns);
 
 /* Since when the oldest job waits that no thread has claimed; 0 = none does. */
-u64 app_waiting_ns(const struct app *a);
+u64 app_waiting_ns(struct app *a);
+
+/* That job, NULL: there is none. It may be claimed meanwhile. */
+struct job *app_oldest(struct app *a);
+
+/* From place *@at of the queue on, which moves behind it; begin with a->oldest after app_oldest(). */
+struct job *app_unclaimed(const struct app *a, u32 *at);
 
 /* The next answer, NULL when there is none; to be called until it says so. */
 struct answer *app_reap(struct app *a);

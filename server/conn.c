@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/conn.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "server/fail.h"
 #include "server/job.h"
+#include "server/parcel.h"
 
 #define MAX_PIECES 64
 #define LINGER_QUIET_MS 2000 /* without a byte: the peer has seen our answer */
@@ -112,6 +111,8 @@ static void finish_detach(struct conn *c)
 	size_t len = c->in_len;
 	int fd = c->io.fd;
 
+	if (c->leaving)
+		c->link.proto->packed(&c->link);
 	link_close(&c->link);
 	loop_remove(c->conns->loop, &c->io);
 	c->in = NULL;
@@ -173,7 +174,7 @@ static void timer_fired(struct timer *t)
 	arm_timer(c);
 }
 
-int conn_open(struct conns *cs, int fd, const struct proto *proto)
+static int open_conn(struct conns *cs, int fd, const struct proto *proto, struct conn **out)
 {
 	struct conn *c = fail_alloc() ? NULL : slab_alloc(&cs->slab);
 	int err = -ENOMEM;
@@ -189,6 +190,7 @@ int conn_open(struct conns *cs, int fd, const struct proto *proto)
 	c->in = NULL;
 	c->in_len = c->in_cap = 0;
 	c->send_deadline_ns = 0;
+	c->leaving = false;
 	c->detached = NULL;
 	file_send_init(&c->file, &cs->sender);
 	c->file.resume = conn_file_resume;
@@ -198,12 +200,12 @@ int conn_open(struct conns *cs, int fd, const struct proto *proto)
 	list_add_tail(&c->all, &cs->all);
 	cs->nr++;
 	cs->nr_in[CONN_OPEN]++;
-	cs->nr_accepted++;
 	link_open(&c->link, proto, cs->http);
 	c->link.idx = c->io.idx;
 	c->link.gen = c->io.gen;
 	loop_recv(cs->loop, &c->io);
 	arm_timer(c);
+	*out = c;
 	return 0;
 
 err_slab:
@@ -213,33 +215,13 @@ err_fd:
 	return err;
 }
 
-static u16 port_of(const struct sockaddr_storage *ss)
+int conn_open(struct conns *cs, int fd, const struct proto *proto)
 {
-	if (ss->ss_family == AF_INET)
-		return ntohs(((const struct sockaddr_in *)ss)->sin_port);
-	return ss->ss_family == AF_INET6 ? ntohs(((const struct sockaddr_in6 *)ss)->sin6_port) : 0;
-}
+	struct conn *c;
+	int err = open_conn(cs, fd, proto, &c);
 
-void conn_find_peer(struct link *l)
-{
-	struct conn *c = conn_of_link(l);
-	struct sockaddr_storage ss = { 0 };
-	socklen_t len = sizeof(ss);
-	struct peer *peer = &l->peer;
-
-	*peer = (struct peer){ .known = true };
-	if (getpeername(c->io.fd, (struct sockaddr *)&ss, &len))
-		return;
-	if (ss.ss_family == AF_INET)
-		inet_ntop(AF_INET, &((struct sockaddr_in *)&ss)->sin_addr, peer->text,
-			  sizeof(peer->text));
-	else if (ss.ss_family == AF_INET6)
-		inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&ss)->sin6_addr, peer->text,
-			  sizeof(peer->text));
-	peer->port = port_of(&ss);
-	len = sizeof(ss);
-	if (getsockname(c->io.fd, (struct sockaddr *)&ss, &len) == 0)
-		peer->server_port = port_of(&ss);
+	cs->nr_accepted += !err;
+	return err;
 }
 
 /* Keeps bytes that the protocol did not take. 0 or -ENOMEM. */
@@ -264,20 +246,38 @@ static int keep(struct conn *c, const char *p, size_t len)
 	return 0;
 }
 
-int conn_open_with(struct conns *cs, int fd, const struct proto *proto, const char *p, size_t len)
+/* Bytes of a connection that has just been opened. */
+static int begin_with(struct conn *c, const char *p, size_t len)
 {
-	int err = conn_open(cs, fd, proto);
-	struct conn *c;
+	int err = len ? keep(c, p, len) : 0;
 
-	if (err || !len)
-		return err;
-	c = list_entry(cs->all.prev, struct conn, all);
-	err = keep(c, p, len);
 	if (err)
 		close_conn(c);
 	else
 		mark_dirty(c);
 	return err;
+}
+
+int conn_open_with(struct conns *cs, int fd, const struct proto *proto, const char *p, size_t len)
+{
+	struct conn *c;
+	int err = open_conn(cs, fd, proto, &c);
+
+	return err ? err : begin_with(c, p, len);
+}
+
+int conn_arrive(struct conns *cs, int fd, const struct proto *proto, const struct parcel *p,
+		const char *rest, size_t len)
+{
+	struct conn *c;
+	int err = open_conn(cs, fd, proto, &c);
+	size_t taken;
+
+	if (err)
+		return err;
+	taken = proto->unpack(&c->link, p);
+	err = begin_with(c, p->bytes + taken, p->len - taken);
+	return err ? err : begin_with(c, rest, len);
 }
 
 static void drop_kept(struct conn *c, size_t taken)
@@ -554,6 +554,26 @@ void conn_detach(struct conn *c, conn_detached_fn detached, void *arg)
 	list_del(&c->dirty);
 	if (loop_recv_stop(c->conns->loop, &c->io) && !c->io.inflight)
 		finish_detach(c);
+}
+
+int conn_leave(struct conn *c, struct parcel *p, conn_detached_fn detached, void *arg)
+{
+	struct link *l = &c->link;
+	int err;
+
+	if (!l->proto->pack)
+		return -EOPNOTSUPP;
+	if (c->state != CONN_OPEN || c->eof || !outq_empty(&l->out) || file_send_busy(&c->file) ||
+	    c->io.inflight & ~IO_RECV)
+		return -EBUSY;
+	if (c->in_len > PARCEL_BYTES_MAX)
+		return -EMSGSIZE;
+	err = l->proto->pack(l, p);
+	if (err)
+		return err;
+	c->leaving = true;
+	conn_detach(c, detached, arg);
+	return 0;
 }
 
 static const struct io_ops conn_ops = {

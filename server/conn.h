@@ -26,6 +26,7 @@ enum conn_state {
 #define NR_CONN_STATES (CONN_CLOSING + 1)
 
 struct conns;
+struct parcel;
 
 /*
  * A connection given away: the descriptor and what was read but not taken; @fd
@@ -40,6 +41,7 @@ struct conn {
 	struct file_send file; /* of the queue's file ranges */
 	enum conn_state state;
 	bool eof; /* the peer has finished; the protocol hears of it once it took the rest */
+	bool leaving; /* CONN_DETACHING to another worker */
 	u32 in_len, in_cap; /* bytes */
 	char *in; /* received, not yet taken by the protocol; NULL when there are none */
 	u64 send_deadline_ns; /* while a send waits for the peer; 0 = none does */
@@ -60,7 +62,7 @@ struct conns {
 	struct list all, dirty;
 	u32 nr;
 	u32 nr_in[NR_CONN_STATES];
-	u64 nr_accepted;
+	u64 nr_accepted; /* not those that came back, or from another worker */
 	u64 shared_until_ns; /* somebody gets short answers */
 	void (*closed)(struct conns *cs); /* one is gone; may be NULL */
 };
@@ -100,6 +102,20 @@ void conns_close(struct conns *cs);
  * link is closed before the call.
  */
 void conn_detach(struct conn *c, conn_detached_fn detached, void *arg);
+
+/*
+ * The same towards another worker: @p says what was asked on it and nobody has
+ * begun; its rest comes with @detached. 0, or why it stays (see pack() in proto.h)
+ * and nothing has happened.
+ */
+int conn_leave(struct conn *c, struct parcel *p, conn_detached_fn detached, void *arg) __must_check;
+
+/*
+ * One that has left there, or here: then @rest is what came with @detached. Takes the descriptor
+ * over, also on errors.
+ */
+int conn_arrive(struct conns *cs, int fd, const struct proto *proto, const struct parcel *p,
+		const char *rest, size_t len) __must_check;
 
 static inline struct conn *conn_of_link(struct link *l)
 {

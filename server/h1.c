@@ -101,6 +101,7 @@ static void advance(struct link *l)
 		if (answered) {
 			list_del(&r->order);
 			h->nr_order--;
+			h->moves = 0;
 		}
 		if (r->out.queued || r->out.marks)
 			outq_move(&r->out, &l->out);
@@ -460,6 +461,10 @@ static void h1_answer(struct link *l, struct req *r, struct answer *a)
 {
 	struct answer *lent = req_take_lent(r);
 
+	if (unlikely(r->recalled)) {
+		h1_recalled(l, r);
+		return;
+	}
 	if (lent)
 		take_answer(l, r, lent);
 	if (unlikely(lent && r->link != l)) {
@@ -509,4 +514,7 @@ const struct proto h1_proto = {
 	.output = h1_output,
 	.shutdown = h1_shutdown,
 	.close = h1_close,
+	.pack = h1_pack,
+	.packed = h1_packed,
+	.unpack = h1_unpack,
 };

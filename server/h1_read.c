@@ -14,6 +14,7 @@ static void begin_body(struct link *l, struct req *r, const struct framing *f)
 	h->chunked = f->chunked;
 	h->chunks = (struct h1_chunked){ 0 };
 	h->body_left = f->length;
+	r->stays = f->chunked || f->expect;
 	/* Without Expect the body is on its way already. */
 	if (f->expect && outq_copy(h1_answer_queue(l, r), "HTTP/1.1 100 Continue\r\n\r\n", 25))
 		h1_give_up(l);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the parts of HTTP/1.x share: h1.c (order, answers), h1_read.c (heads
- * and bodies) and h1_deadline.c (time). Nobody else includes it.
+ * and bodies), h1_deadline.c (time) and h1_move.c (to another worker). Nobody else includes it.
  */
 #ifndef HYPERION_SERVER_H1_STATE_H
 #define HYPERION_SERVER_H1_STATE_H
@@ -28,6 +28,8 @@ struct h1 {
 	bool chunked; /* H1_BODY */
 	bool behind; /* H1_DONE: bytes came that belong to no request, the app may want them */
 	bool upgrade; /* what follows the last request may not be HTTP: it is not read yet */
+	bool leaving; /* packed: the next call is packed() or close() */
+	u8 moves; /* to other workers, since an answer last left here */
 	struct h1_chunked chunks;
 };
 
@@ -81,5 +83,15 @@ void h1_settle(struct link *l);
 
 /* For the protocol's table: the link's deadline is over. */
 void h1_timeout(struct link *l);
+
+/* --- h1_move.c --- */
+
+/* For the protocol's table. */
+int h1_pack(struct link *l, struct parcel *p);
+void h1_packed(struct link *l);
+size_t h1_unpack(struct link *l, const struct parcel *p);
+
+/* The app gives a request back that was taken from it for a move. */
+void h1_recalled(struct link *l, struct req *r);
 
 #endif

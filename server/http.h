@@ -103,6 +103,7 @@ struct http {
 	struct list lent; /* requests with an answer that its producer still fills, oldest first */
 	u32 nr_waiting; /* handed over and not yet begun, as of the last batch */
 	u32 max_waiting; /* more of both: 503 */
+	u32 nr_withdrawn; /* handed over, taken back unbegun and not yet returned */
 	const struct named_roots *named; /* what it may name; NULL = nothing */
 	const struct spill_ops *spill_ops; /* for bodies; NULL without an app */
 	void *spill_priv;

@@ -181,6 +181,20 @@ static inline bool job_cancel(struct job *j)
 					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
+static inline bool job_queued(const struct job *j)
+{
+	return __atomic_load_n(&j->state, __ATOMIC_RELAXED) == JOB_QUEUED;
+}
+
+/* As job_cancel(), but somebody goes on waiting for an answer: another will run it. */
+static inline bool job_recall(struct job *j)
+{
+	u32 queued = JOB_QUEUED;
+
+	return __atomic_compare_exchange_n(&j->state, &queued, JOB_CANCELLED, false,
+					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 /* In unsent, beside the bytes, while a producer sleeps on it. Every write is a read-modify-write. */
 #define JOB_UNSENT_WAITED (1u << 31)
 

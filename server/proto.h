@@ -16,6 +16,7 @@
 
 struct answer;
 struct link;
+struct parcel;
 struct req;
 
 /* Who is at the other end, found out when somebody asks. */
@@ -62,6 +63,18 @@ struct proto {
 
 	/* The connection is gone: give up requests; the queue is dropped next. */
 	void (*close)(struct link *l);
+
+	/*
+	 * To another worker, with what was asked and nobody has begun. 0: it is in @p,
+	 * and packed() or close() is the next call; else -EBUSY (some of it was begun, or it
+	 * is being read), -EMSGSIZE, -ELOOP (it has just come). The output queue is empty.
+	 * NULL where a connection cannot go elsewhere.
+	 */
+	int (*pack)(struct link *l, struct parcel *p);
+	/* It has gone, close() is next: what was packed is nobody's here. */
+	void (*packed)(struct link *l);
+	/* Just opened: takes what came. How many of the bytes it took, as input(). */
+	size_t (*unpack)(struct link *l, const struct parcel *p);
 };
 
 enum link_flag {

@@ -142,8 +142,16 @@ static void withdraw(struct req *r)
 		hijack_done(r->hijack, -1, NULL, 0);
 	r->hijack = NULL;
 	/* Not yet claimed: it comes back dropped. Else the app hears that nobody waits. */
-	if (!job_cancel(&r->job))
+	if (job_cancel(&r->job))
+		r->http->nr_withdrawn++;
+	else
 		job_wake_producer(&r->job);
+}
+
+static void leave_submit(struct req *r)
+{
+	list_del(&r->submit);
+	r->http->nr_submit--;
 }
 
 void req_forsake(struct req *r)
@@ -155,8 +163,7 @@ void req_forsake(struct req *r)
 	}
 	/* It has not got there: it still waited for its turn, or for its body's file. */
 	if (!list_empty(&r->submit))
-		r->http->nr_submit--;
-	list_del(&r->submit);
+		leave_submit(r);
 	r->app = REQ_NOT_FOR_APP;
 	r->body_done = false;
 }
@@ -184,10 +191,38 @@ void req_abort(struct req *r)
 	req_done(&r->mark, false);
 }
 
+bool req_recall(struct req *r)
+{
+	if (r->app == REQ_WITH_APP) {
+		r->recalled = job_recall(&r->job);
+		r->http->nr_withdrawn += r->recalled;
+		return r->recalled;
+	}
+	leave_submit(r);
+	return true;
+}
+
+void req_submit_again(struct req *r)
+{
+	__atomic_store_n(&r->job.state, JOB_QUEUED, __ATOMIC_RELAXED);
+	r->app = REQ_FOR_APP;
+	list_add_tail(&r->submit, &r->http->submit);
+	r->http->nr_submit++;
+}
+
+void req_move(struct req *r)
+{
+	list_del(&r->order);
+	r->link = NULL;
+	r->moved = true;
+	if (r->app != REQ_WITH_APP)
+		req_free(r);
+}
+
 void req_returned(struct req *r)
 {
 	r->app = REQ_NOT_FOR_APP;
-	if (r->job.kind == JOB_SENT)
+	if (r->job.kind == JOB_SENT || r->moved)
 		req_free(r);
 	else if (!r->forsaken)
 		req_done(&r->mark, false);
@@ -274,6 +309,7 @@ int req_make_job(struct req *r, const struct msg *m, struct view head, const str
 	if (!copy || !headers)
 		return -ENOMEM;
 	memcpy(copy, head.p, head.len);
+	r->head = (struct view){ copy, head.len };
 	memset(j, 0, offsetof(struct job, route));
 	for (u32 i = 0; i < m->nr_headers; i++) {
 		headers[i].name = moved(m->headers[i].name, head, copy);

@@ -71,7 +71,11 @@ struct req {
 	bool forsaken; /* answered in the app's place, which still has the job */
 	bool ended; /* forsaken, and its answer has left or was cut */
 	bool body_done; /* the request's body is complete, its file is still being written */
+	bool stays; /* its bytes are not kept as they came, or something of it was answered */
+	bool recalled; /* taken back from the app, which has not yet given it back */
+	bool moved; /* recalled, and another worker has it now */
 	enum req_app app;
+	struct view head; /* as it came, in the arena; empty without a job */
 	/* In the arena, if http->keep wants them; method_name and target also for the app. */
 	struct view method_name, target, referer, user_agent;
 	struct view request_id; /* as client and app know it; also for the app */
@@ -123,6 +127,19 @@ void req_forsake(struct req *r);
 
 /* The app has given the job of a req back whose link is gone: frees it. */
 void req_returned(struct req *r);
+
+/*
+ * Takes a request that was submitted back, if nobody has begun it: true. What
+ * had come to the app's queue returns all the same, as r->recalled; then, or at
+ * once if it is not recalled, one of the next two.
+ */
+bool req_recall(struct req *r) __must_check;
+
+/* It is submitted after all; the time that it has waited counts. */
+void req_submit_again(struct req *r);
+
+/* Recalled: another worker has it now, here it is not counted. Freed, at once or by req_returned(). */
+void req_move(struct req *r);
 
 /*
  * Fills the job from a head: everything is copied into the arena. @head is

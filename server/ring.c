@@ -68,13 +68,15 @@ void *ring_pop(struct ring *r)
 	return item;
 }
 
-void *ring_first(const struct ring *r)
+void *ring_look(const struct ring *r, u32 *at)
 {
 	/* Acquire: as in ring_count(). */
 	u32 head = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE);
 
-	/* Slots are the producer's to write, and it is here. */
-	return head == __atomic_load_n(&r->tail, __ATOMIC_RELAXED) ? NULL : r->slots[head & r->mask];
+	if ((s32)(head - *at) > 0)
+		*at = head;
+	/* The slots are the producer's to write, and it is here. */
+	return *at == __atomic_load_n(&r->tail, __ATOMIC_RELAXED) ? NULL : r->slots[*at & r->mask];
 }
 
 u32 ring_count(const struct ring *r)

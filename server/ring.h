@@ -35,8 +35,11 @@ u32 ring_push(struct ring *r, void *const *items, u32 nr);
 /* NULL when it is empty. */
 void *ring_pop(struct ring *r);
 
-/* The producer: what would be popped next, NULL when it is empty; it may be popped meanwhile. */
-void *ring_first(const struct ring *r);
+/*
+ * The producer: what lies at place *@at, counted as ring_popped() does; at the oldest if that was
+ * popped, which is then *@at. NULL: nothing (yet). It may be popped at any time.
+ */
+void *ring_look(const struct ring *r, u32 *at);
 
 /* By either side or a third; exact only for who is alone. */
 u32 ring_count(const struct ring *r);

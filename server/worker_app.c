@@ -58,6 +58,7 @@ static bool reap_answers(struct worker *w)
 
 		any = true;
 		w->nr_with_app -= last;
+		w->http.nr_withdrawn -= !!(a->flags & ANSWER_DROPPED);
 		if (last)
 			note_times(w, r);
 		if (l) {
@@ -70,6 +71,14 @@ static bool reap_answers(struct worker *w)
 			req_returned(r);
 	}
 	return any;
+}
+
+/* What was taken back is still in the queue, but waits for nobody. */
+static u32 nr_unclaimed(const struct worker *w)
+{
+	u32 queued = ring_count(&w->app.jobs);
+
+	return queued - min(queued, w->http.nr_withdrawn);
 }
 
 static struct load_numbers load_of(const struct worker *w)
@@ -85,7 +94,7 @@ static struct load_numbers load_of(const struct worker *w)
 void worker_publish_load(struct worker *w)
 {
 	struct load_numbers n = load_of(w);
-	const struct app *app = &w->app;
+	struct app *app = &w->app;
 
 	if (w->has_app) {
 		u32 queued = min(ring_count(&app->jobs), app->nr_out);
@@ -93,7 +102,7 @@ void worker_publish_load(struct worker *w)
 		/* Not nr_running: a thread may just be between its pop and that. */
 		n.running = app->nr_out - queued;
 		n.running_ns = __atomic_load_n(&app->running_ns, __ATOMIC_RELAXED);
-		n.waiting = w->http.nr_submit + queued;
+		n.waiting = w->http.nr_submit + nr_unclaimed(w);
 		n.waiting_ns = app_waiting_ns(app);
 		if (n.running && !n.running_ns)
 			n.running_ns = w->http.now_ns;
@@ -179,5 +188,5 @@ void worker_exchange(struct worker *w)
 		if (!any)
 			break;
 	}
-	w->http.nr_waiting = ring_count(&w->app.jobs);
+	w->http.nr_waiting = nr_unclaimed(w);
 }

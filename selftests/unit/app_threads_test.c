@@ -350,7 +350,40 @@ TEST_F(app, is_either_run_or_dropped)
 	NOTE("cancelled=%llu", (unsigned long long)t.nr_cancelled);
 }
 
-/* Blocked leaders: every thread gets its share, and the queue is not left alone. */
+/* As a look for what may go to another worker: the oldest first, while threads take them. */
+static void recall_every_other(struct world *w, struct totals *t)
+{
+	struct job *j = app_oldest(w->a);
+	u64 before = j ? item_of(j)->nr : 0;
+	u32 at = w->a->oldest, i = 0;
+
+	while ((j = app_unclaimed(w->a, &at))) {
+		struct item *it = item_of(j);
+
+		t->nr_wrong += !it->out || it->nr < before;
+		before = it->nr;
+		if (i++ % 2)
+			continue;
+		it->cancelled = job_recall(j);
+		t->nr_cancelled += it->cancelled;
+	}
+}
+
+TEST_F(app, is_either_run_or_recalled)
+{
+	struct world *w = &self->w;
+	struct totals t;
+
+	w->handle = block_now_and_then;
+	start(w, 2, variant->by_fd);
+	t = run_jobs(w, 100000, 50, MAX_JOBS, recall_every_other);
+	EXPECT_EQ(t.nr_dropped, t.nr_cancelled);
+	EXPECT_GT(t.nr_dropped, 0);
+	NOTE("recalled=%llu", (unsigned long long)t.nr_cancelled);
+}
+
+/* Blocked leaders: every thread gets its share
+, and the queue is not left alone. */
 static void block_always(struct world *w, struct item *it)
 {
 	pthread_mutex_unlock(&w->gvl);

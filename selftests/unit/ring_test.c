@@ -73,17 +73,29 @@ TEST_F(ring, takes_what_fits)
 	ASSERT_EQ(ring_popped(self->r), variant->start + 9);
 }
 
-TEST_F(ring, shows_the_first)
+TEST_F(ring, shows_what_lies_in_it)
 {
-	void *items[] = { item(3), item(4) };
+	void *items[] = { item(3), item(4), item(5) };
+	u32 at = ring_popped(self->r);
 
-	(void)variant;
+	EXPECT_EQ(at, variant->start);
 	ASSERT_EQ(ring_push(self->r, items, 2), 2);
-	ASSERT_EQ(number(ring_first(self->r)), 3);
+	ASSERT_EQ(number(ring_look(self->r, &at)), 3);
+	at++;
+	ASSERT_EQ(number(ring_look(self->r, &at)), 4);
+	at++;
+	ASSERT_NULL(ring_look(self->r, &at));
 	ASSERT_EQ(number(ring_pop(self->r)), 3);
-	ASSERT_EQ(number(ring_first(self->r)), 4);
 	ASSERT_EQ(number(ring_pop(self->r)), 4);
-	ASSERT_NULL(ring_first(self->r));
+	ASSERT_NULL(ring_look(self->r, &at));
+	ASSERT_EQ(ring_push(self->r, items + 2, 1), 1);
+	ASSERT_EQ(number(ring_look(self->r, &at)), 5);
+	/* A place that was popped: the oldest stands for it. */
+	at = variant->start;
+	ASSERT_EQ(number(ring_look(self->r, &at)), 5);
+	EXPECT_EQ(at, variant->start + 2);
+	ASSERT_EQ(number(ring_pop(self->r)), 5);
+	ASSERT_NULL(ring_look(self->r, &at));
 }
 
 TEST_F(ring, keeps_the_order)
