@@ -215,7 +215,17 @@ struct stats_worker {
 	__u64 routes_overflowed; /* requests counted under STATS_OTHER */
 	__u64 gc_count, gc_ns, gvl_wait_ns; /* written by Ruby's threads */
 	__u64 overtime; /* the app did not answer in time */
-	__u64 reserved[36];
+	__u64 moved_out, moved_in; /* connections, to and from other workers */
+	__u64 moves_refused; /* that came back, as the other had no room for them */
+	__u32 inbox; /* enum stats_inbox, or-ed */
+	__u32 reserved0;
+	__u64 reserved[32];
+};
+
+/* How a worker takes part in re-balancing. */
+enum stats_inbox {
+	STATS_INBOX_READS = 1, /* what is given to it is taken */
+	STATS_INBOX_GIVES = 2, /* it may give to others */
 };
 
 #define STATS_STALL_NS 2000000ull

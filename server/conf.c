@@ -60,6 +60,7 @@ static void set_defaults(struct conf *conf)
 		.request_id = true,
 		.log_format = "auto",
 		.preload = true,
+		.rebalance = true,
 		.rackup = "config.ru",
 		.instance = "default",
 		.admin_host = "127.0.0.1",

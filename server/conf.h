@@ -60,7 +60,7 @@ struct conf {
 	char log_format[CONF_FORMAT_LEN]; /* auto, or as access_format_compile() has it */
 	char log_file[CONF_TEXT_LEN], error_log[CONF_TEXT_LEN]; /* "" = stdout, stderr */
 	bool pin;
-	bool no_app, preload;
+	bool no_app, preload, rebalance;
 	bool no_bpf;
 	char instance[INSTANCE_LEN];
 	char admin_token[CONF_TEXT_LEN], admin_token_file[CONF_TEXT_LEN]; /* "" = none */

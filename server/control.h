@@ -11,7 +11,7 @@
 #include "server/base.h"
 
 #define CONTROL_TEXT_MAX 4096u
-#define CONTROL_MAX_FDS 24u
+#define CONTROL_MAX_FDS 72u
 
 enum control_word {
 	/* mold to supervisor */
@@ -30,6 +30,7 @@ enum control_word {
 	CONTROL_QUIT, /* somebody with the token wants the server to stop */
 	/* supervisor to mold or worker */
 	CONTROL_LOGS, /* fds: the access log, the error log */
+	CONTROL_INBOXES, /* fds: see rebalance_open() */
 	CONTROL_DRAIN, /* finish what is begun, then exit */
 	CONTROL_STOP, /* exit now */
 };

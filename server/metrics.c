@@ -325,7 +325,29 @@ static const struct row_value row_values[] = {
 	ROW(METRICS_COUNTER, "loop_busy_seconds", busy_ns, true, "Time that its loop did not sleep."),
 	ROW(METRICS_COUNTER, "loop_stalls", stalls, false, "Turns of 2 ms and more."),
 	ROW(METRICS_GAUGE, "loop_longest_turn_seconds", max_turn_ns, true, "Its longest turn ever."),
+	ROW(METRICS_COUNTER, "refused_moves", moves_refused, false,
+	    "Connections that it could not give to another worker."),
 };
+
+/* Connections between workers: what leaves one comes to another, or lies in its inbox. */
+static void put_moves(const struct metrics_page *pg, const struct metrics_sum *sum)
+{
+	const char *name = PREFIX "moved_connections";
+
+	metrics_begin(pg, METRICS_COUNTER, name,
+		      "Connections that a worker gave to others, or took from them.");
+	for (u32 i = 0; i < sum->nr_slots; i++) {
+		const struct stats_worker *w = &sum->rows[i];
+		char labels[48];
+
+		if (!w->nr_starts)
+			continue;
+		snprintf(labels, sizeof(labels), "{worker=\"%u\",direction=\"out\"}", i);
+		metrics_sample(pg, name, "_total", labels, w->moved_out);
+		snprintf(labels, sizeof(labels), "{worker=\"%u\",direction=\"in\"}", i);
+		metrics_sample(pg, name, "_total", labels, w->moved_in);
+	}
+}
 
 static void put_workers(const struct metrics_page *pg, const struct metrics_sum *sum)
 {
@@ -348,6 +370,7 @@ static void put_workers(const struct metrics_page *pg, const struct metrics_sum 
 				metrics_sample(pg, v->name, suffix, labels, n);
 		}
 	}
+	put_moves(pg, sum);
 	metrics_begin(pg, METRICS_COUNTER, PREFIX "worker_starts",
 		      "Processes that this worker's place has had.");
 	for (u32 i = 0; i < sum->nr_slots; i++)

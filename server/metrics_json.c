@@ -129,6 +129,9 @@ static void put_worker(struct text *t, u32 slot, const struct stats_worker *w,
 	put_number(t, "loop_busy_ns", w->busy_ns);
 	put_number(t, "loop_stalls", w->stalls);
 	put_number(t, "loop_longest_turn_ns", w->max_turn_ns);
+	put_number(t, "moved_out", w->moved_out);
+	put_number(t, "moved_in", w->moved_in);
+	put_number(t, "refused_moves", w->moves_refused);
 	put_number(t, "log_dropped", w->log_dropped);
 	put_number(t, "gc_runs", w->gc_count);
 	put_number(t, "gc_ns", w->gc_ns);

@@ -16,6 +16,7 @@
 #include "server/control.h"
 #include "server/front_conf.h"
 #include "server/log.h"
+#include "server/rebalance.h"
 #include "server/spawn.h"
 #include "server/stats.h"
 #include "server/title.h"
@@ -39,6 +40,7 @@ struct ruby_worker {
 	int started_fd, stopped_fd; /* eventfds */
 	struct app *app; /* NULL until started, or if it could not */
 	int loop_fd; /* of the I/O thread's ring or epoll set; -1 = none yet */
+	const struct rebalance *rebalance; /* NULL until started */
 	int status;
 };
 
@@ -52,12 +54,13 @@ static void signal_fd(int fd)
 
 /* --- a worker --- */
 
-static void io_started(void *arg, struct app *app, int loop_fd)
+static void io_started(void *arg, struct app *app, int loop_fd, const struct rebalance *rb)
 {
 	struct ruby_worker *rw = arg;
 
 	rw->app = app;
 	rw->loop_fd = loop_fd;
+	rw->rebalance = rb;
 	signal_fd(rw->started_fd);
 }
 
@@ -138,6 +141,8 @@ static void forked_from_worker(void *arg)
 	const struct ruby_worker *rw = arg;
 
 	child_close_inherited(rw->params.conf, rw->loop_fd);
+	if (rw->rebalance)
+		rebalance_forked(rw->rebalance);
 	close(rw->params.control_fd);
 	child_close_logs(rw->params.log_fd);
 }

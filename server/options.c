@@ -50,6 +50,7 @@ SET_TEXT(pidfile);
 
 SET_BOOL(pin);
 SET_BOOL(preload);
+SET_BOOL(rebalance);
 SET_BOOL(no_app);
 SET_BOOL(no_preload_static);
 SET_BOOL(request_id);
@@ -57,6 +58,7 @@ SET_BOOL(log_requests);
 SET_BOOL(no_bpf);
 
 SET_OFF(preload);
+SET_OFF(rebalance);
 SET_OFF(request_id);
 SET_OFF(log_requests);
 
@@ -401,6 +403,10 @@ const struct option_desc options[] = {
 	  set_guard_syn_prefix_v4 },
 	{ "guard-syn-prefix-v6", 0, "BITS", NULL, "bits of an IPv6 source that count (64)",
 	  set_guard_syn_prefix_v6 },
+	{ "rebalance", 0, NULL, NULL,
+	  "connections go from a worker whose requests wait to one that has less to do (on)",
+	  set_rebalance },
+	{ "no-rebalance", 0, NULL, NULL, "they stay", set_no_rebalance },
 	{ "no-bpf", 0, NULL, NULL, "no BPF: the kernel picks workers, statistics in shared memory",
 	  set_no_bpf },
 	{ "check", 0, NULL, NULL, "check the settings, say what would run, exit", NULL },

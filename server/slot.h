@@ -21,6 +21,7 @@ struct slot {
 	u64 ready_at_ms; /* since when this process serves; 0 = it never did */
 	pid_t pid; /* 0 = not known */
 	int control_fd; /* -1 when empty */
+	bool has_inbox; /* its process was told of those of all */
 	u32 backoff_ms;
 	u64 start_at_ms;
 	int listeners[MAX_BINDS]; /* -1 = not open */

@@ -366,6 +366,7 @@ void stats_area_worker_gone(struct stats_area *a, u32 slot)
 	stats_set(w->queued, 0);
 	stats_set(w->with_app, 0);
 	stats_set(w->rss_bytes, 0);
+	stats_set(w->inbox, 0);
 	steer = &a->maps.steer[slot];
 	stats_set(steer->state, STATS_WORKER_NONE);
 	stats_set(steer->kept, 0);

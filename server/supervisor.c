@@ -121,6 +121,7 @@ int supervisor_listen(struct supervisor *s)
 		err = supervisor_guard(s);
 	if (err)
 		return err;
+	post_open(s);
 	s->listening = true;
 	for (u32 i = 0; !err && i < s->nr_wanted; i++)
 		err = slot_open(&s->slots, i);
@@ -246,7 +247,7 @@ static int time_to_wait(struct supervisor *s)
 
 static void wait_for_news(struct supervisor *s)
 {
-	struct pollfd fds[MAX_WORKERS + 2];
+	struct pollfd fds[MAX_WORKERS + INBOX_MAX + 2];
 	nfds_t n = 0;
 
 	fds[n++] = (struct pollfd){ .fd = s->signal_fd, .events = POLLIN };
@@ -256,6 +257,7 @@ static void wait_for_news(struct supervisor *s)
 		if (s->slots.slots[i].control_fd >= 0)
 			fds[n++] = (struct pollfd){ .fd = s->slots.slots[i].control_fd,
 						    .events = POLLIN };
+	n += post_poll(s, fds + n);
 	if (poll(fds, n, time_to_wait(s)) < 0 && errno != EINTR)
 		log_error("supervisor: poll: %s", strerror(errno));
 }
@@ -278,6 +280,7 @@ static void watch(struct supervisor *s)
 		workers_read(s);
 		read_signals(s);
 		reap(s);
+		post_pass_on(s);
 		kill_late(s);
 		steering_look(s);
 	}
@@ -304,6 +307,7 @@ static void clean_up(struct supervisor *s)
 	slots_close(&s->slots);
 	steering_close(s);
 	guard_close(&s->guard);
+	post_close(s);
 	stats_area_close(&s->stats);
 	if (s->listening) {
 		for (u32 b = s->slots.nr_inherited; b < s->conf->nr_binds; b++)

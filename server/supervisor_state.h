@@ -12,6 +12,7 @@
 #include "server/conf.h"
 #include "server/control.h"
 #include "server/guard.h"
+#include "server/inbox.h"
 #include "server/runas.h"
 #include "server/slot.h"
 #include "server/stats_area.h"
@@ -81,6 +82,7 @@ struct supervisor {
 	struct stats_area stats;
 	struct steering steering;
 	struct guard guard;
+	struct inboxes inboxes;
 };
 
 /* --- supervisor.c --- */
@@ -177,6 +179,24 @@ void steering_before_start(struct supervisor *s, u32 id);
 /* Now and then, at steering_look_at() (ms; 0 = never): who hangs, who is back, what never came. */
 void steering_look(struct supervisor *s);
 u64 steering_look_at(const struct supervisor *s);
+
+/* --- supervisor_post.c --- */
+
+struct pollfd;
+
+/* Inboxes for all that may come; none where connections do not move. */
+void post_open(struct supervisor *s);
+
+/* All workers that serve learn of them, once there are two. */
+void post_tell(struct supervisor *s);
+
+/* Inboxes that nobody reads any more, at most INBOX_MAX; how many. */
+u32 post_poll(const struct supervisor *s, struct pollfd *fds);
+
+/* What lies in those goes to somebody who reads. */
+void post_pass_on(struct supervisor *s);
+
+void post_close(struct supervisor *s);
 
 /* --- supervisor_mold.c --- */
 

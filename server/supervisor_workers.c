@@ -108,6 +108,7 @@ static void empty_slot(struct supervisor *s, struct slot *slot)
 		close(slot->control_fd);
 	slot->control_fd = -1;
 	slot->state = SLOT_EMPTY;
+	slot->has_inbox = false;
 	slot->pid = 0;
 	if (slot->ready_at_ms) {
 		u64 lived = supervisor_clock_ms() - slot->ready_at_ms;
@@ -142,6 +143,7 @@ static void became_ready(struct supervisor *s, struct slot *slot)
 		steering_ready(s, (u32)(slot - s->slots.slots));
 	}
 	slot->ready_at_ms = supervisor_clock_ms();
+	post_tell(s);
 	for (u32 i = 0; i < s->nr_wanted; i++)
 		if (!s->slots.slots[i].ready_at_ms)
 			return;
@@ -187,6 +189,7 @@ void workers_change(struct supervisor *s, int by)
 	}
 	s->nr_wanted = wanted;
 	log_info("supervisor: workers=%u", wanted);
+	post_tell(s);
 	if (by > 0)
 		return;
 	steering_leaves(s, wanted);

@@ -165,6 +165,8 @@ static int init(struct worker *w, const struct worker_params *params)
 		err = init_log(w, params->log_fd);
 	if (!err)
 		err = worker_init_app(w, params);
+	rebalance_init(&w->rebalance, w->id, &w->conns, w->has_app ? &w->app : NULL, &w->stats,
+		       &h1_proto, w->conf->max_connections);
 	acceptor_init(&w->acceptor, &w->conns, &h1_proto, w->id, w->conf->max_connections);
 	for (u32 i = 0; !err && i < w->conf->nr_binds; i++)
 		err = acceptor_add(&w->acceptor, params->listeners[i]);
@@ -220,7 +222,7 @@ static bool finished(struct worker *w)
 	/* Handlers whose clients are gone may end, too, while there is time. */
 	if (w->state == WORKER_STOPPING)
 		return true;
-	return !w->nr_with_app && list_empty(&w->http.submit) &&
+	return !w->nr_with_app && list_empty(&w->http.submit) && rebalance_done(&w->rebalance) &&
 	       (!w->logs || log_writer_ended(&w->log));
 }
 
@@ -267,6 +269,7 @@ static int serve(struct worker *w)
 		if (w->logs)
 			log_writer_flush(&w->log);
 		update_title(w);
+		rebalance_turn(&w->rebalance);
 		update_stats(w, from_ns, events);
 	}
 	if (w->logs)
@@ -318,7 +321,7 @@ int worker_run(const struct worker_params *params)
 		return 1;
 	}
 	if (w->has_app && params->started)
-		params->started(params->arg, &w->app, loop_fd(w->loop));
+		params->started(params->arg, &w->app, loop_fd(w->loop), &w->rebalance);
 	front_open(w->front, &w->http, worker_wake, w->loop);
 	write_title(w);
 	control_say(params->control_fd, CONTROL_READY, w->id);

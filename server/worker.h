@@ -12,6 +12,8 @@
 #include "server/conf.h"
 #include "server/front.h"
 
+struct rebalance;
+
 enum worker_backend { WORKER_URING, WORKER_EPOLL };
 
 struct worker_params {
@@ -28,7 +30,7 @@ struct worker_params {
 	 * With an app, on the I/O thread: the hand-over stands and may be served by
 	 * the app's threads until the call of stopped().
 	 */
-	void (*started)(void *arg, struct app *app, int loop_fd);
+	void (*started)(void *arg, struct app *app, int loop_fd, const struct rebalance *rb);
 	void (*stopped)(void *arg);
 	struct front *front; /* made in the mold; NULL: by the settings */
 	const struct app_ops *app_ops; /* for threads 0 */

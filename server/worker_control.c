@@ -13,6 +13,7 @@ static void stop(struct worker *w)
 		return;
 	w->state = WORKER_STOPPING;
 	acceptor_stop(&w->acceptor, ACCEPTOR_OFF);
+	rebalance_stop(&w->rebalance);
 	conns_close(&w->conns);
 }
 
@@ -24,6 +25,7 @@ static void drain(struct worker *w)
 	w->http.draining = true;
 	w->title_conns = UINT32_MAX; /* so that the title will say so */
 	acceptor_stop(&w->acceptor, ACCEPTOR_DRAINING);
+	rebalance_stop(&w->rebalance);
 	conns_shutdown(&w->conns);
 	wheel_add(&w->wheel, &w->drain_timer, worker_now_ms(w) + w->conf->graceful_timeout_ms);
 }
@@ -66,6 +68,8 @@ static void control_ready(struct io *io, int revents)
 			stop(w);
 		else if (c.word == CONTROL_LOGS)
 			take_logs(w, &c);
+		else if (c.word == CONTROL_INBOXES)
+			rebalance_open(&w->rebalance, c.fds, c.nr_fds);
 	}
 	if (n == -EAGAIN && loop_poll(w->loop, io, POLLIN) == -EINPROGRESS)
 		return;

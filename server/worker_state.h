@@ -14,6 +14,7 @@
 #include "server/log_writer.h"
 #include "server/loop.h"
 #include "server/packer.h"
+#include "server/rebalance.h"
 #include "server/reqid.h"
 #include "server/stats.h"
 #include "server/wheel.h"
@@ -50,6 +51,7 @@ struct worker {
 	struct worker_load load;
 	u32 job_us; /* mean time of a job */
 	struct admin admin;
+	struct rebalance rebalance;
 	struct app app;
 };
 

@@ -244,7 +244,8 @@ static void draw_worker(int y, const struct top_worker *w)
 	    w->now->nr_threads, w->now->queued, w->cpu * 100, w->busy * 100,
 	    top_bytes((double)w->now->rss_bytes, n[1]), w->stalls);
 	if (wide())
-		put(y, 80, " %6llu %7llu", w->picks, w->avoided);
+		put(y, 80, " %6llu %7llu %6llu/%llu", w->picks, w->avoided, w->moved_out,
+		    w->moved_in);
 }
 
 static void draw_workers(const struct top_screen *s, int y, int end)
@@ -253,7 +254,7 @@ static void draw_workers(const struct top_screen *s, int y, int end)
 	put(y++, 0, "%6s %7s %-8s %7s %6s %7s %6s %5s %5s %7s %6s", "WORKER", "PID", "STATE",
 	    "REQ/S", "CONNS", "BUSY", "QUEUED", "CPU", "LOOP", "RSS", "STALLS");
 	if (wide())
-		put(y - 1, 80, " %6s %7s", "PICKS", "AVOIDED");
+		put(y - 1, 80, " %6s %7s %6s", "PICKS", "AVOIDED", "OUT/IN");
 	attroff(A_BOLD);
 	for (__u32 i = 0; i < s->model->nr_workers && y < end; i++)
 		draw_worker(y++, &s->model->workers[i]);
@@ -424,7 +425,9 @@ static void draw_help(void)
 		"  LOOP: part of the time that a worker's I/O thread did not sleep; STALLS: its",
 		"  turns of 2 ms and more. PICKS: connections that were sent to it; AVOIDED: that "
 		"it",
-		"  did not get though it had least to do, as it stood still.",
+		"  did not get though it had least to do, as it stood still; OUT/IN: given to, "
+		"taken",
+		"  from other workers.",
 	};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)

@@ -162,6 +162,9 @@ static void fill_worker(struct top_model *m, __u32 slot, const struct stats_work
 	row->requests = now->requests - before->requests;
 	row->accepted = now->accepted - before->accepted;
 	row->stalls = now->stalls - before->stalls;
+	row->moved_out = now->moved_out - before->moved_out;
+	row->moved_in = now->moved_in - before->moved_in;
+	row->refused_moves = now->moves_refused - before->moves_refused;
 	row->rate = (double)row->requests / m->seconds;
 	row->cpu = (double)(now->cpu_ns - before->cpu_ns) / 1e9 / m->seconds;
 	row->busy = (double)(now->busy_ns - before->busy_ns) / 1e9 / m->seconds;

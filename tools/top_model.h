@@ -37,6 +37,7 @@ struct top_worker {
 	__u64 requests, accepted, stalls; /* in the interval */
 	__u64 picks, avoided, by_reason[NR_STEER_REASONS]; /* so, too: connections sent to it */
 	__u64 unsettled; /* now: of these not accepted yet, nor given up */
+	__u64 moved_out, moved_in, refused_moves; /* connections, to and from other workers */
 	double batch; /* events per turn */
 };
 

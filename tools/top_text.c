@@ -116,12 +116,12 @@ static void print_worker(FILE *f, const struct top_worker *w)
 {
 	char n[3][TOP_NUMBER_LEN];
 
-	fprintf(f, "%6u %8u %-9s %8s %6u %3u/%-3u %6u %5.0f%% %5.0f%% %8s %7.1f %6llu %7llu %7llu\n",
+	fprintf(f, "%6u %8u %-9s %8s %6u %3u/%-3u %6u %5.0f%% %5.0f%% %8s %7.1f %6llu %7llu %7llu %6llu/%llu\n",
 		w->slot, w->now->pid, w->now->state < 3 ? state_names[w->now->state] : "?",
 		top_rate(w->rate, n[0]), w->now->conns[STATS_CONNS_OPEN], w->now->threads_busy,
 		w->now->nr_threads, w->now->queued, w->cpu * 100, w->busy * 100,
 		top_bytes((double)w->now->rss_bytes, n[1]), w->batch, w->stalls, w->picks,
-		w->avoided);
+		w->avoided, w->moved_out, w->moved_in);
 }
 
 void top_print_table(FILE *f, const struct top_model *m)
@@ -131,9 +131,9 @@ void top_print_table(FILE *f, const struct top_model *m)
 		"APP99", "ERR/S", "ROUTE");
 	for (__u32 i = 0; i < m->nr_routes; i++)
 		print_route(f, &m->routes[i]);
-	fprintf(f, "\n%6s %8s %-9s %8s %6s %7s %6s %6s %6s %8s %7s %6s %7s %7s\n", "WORKER", "PID",
-		"STATE", "REQ/S", "CONNS", "BUSY", "QUEUED", "CPU", "LOOP", "RSS", "BATCH",
-		"STALLS", "PICKS", "AVOIDED");
+	fprintf(f, "\n%6s %8s %-9s %8s %6s %7s %6s %6s %6s %8s %7s %6s %7s %7s %6s\n", "WORKER",
+		"PID", "STATE", "REQ/S", "CONNS", "BUSY", "QUEUED", "CPU", "LOOP", "RSS", "BATCH",
+		"STALLS", "PICKS", "AVOIDED", "OUT/IN");
 	for (__u32 i = 0; i < m->nr_workers; i++)
 		print_worker(f, &m->workers[i]);
 	top_guard_table(f, m);
@@ -215,6 +215,8 @@ static void json_worker(FILE *f, const struct top_worker *w)
 		x->nr_threads, x->threads_busy, x->queued, x->with_app);
 	fprintf(f, "\"cpu\":%.4f,\"loop_busy\":%.4f,\"rss_bytes\":%llu,\"batch\":%.3f,\"stalls\":%llu,",
 		w->cpu, w->busy, x->rss_bytes, w->batch, w->stalls);
+	fprintf(f, "\"moved_out\":%llu,\"moved_in\":%llu,\"refused_moves\":%llu,", w->moved_out,
+		w->moved_in, w->refused_moves);
 	fprintf(f, "\"longest_turn_ms\":%.3f,\"log_dropped\":%llu,\"picks\":%llu,\"avoided\":%llu,\"unsettled\":%llu,\"picked_by\":{",
 		(double)x->max_turn_ns / 1e6, x->log_dropped, w->picks, w->avoided, w->unsettled);
 	for (__u32 i = 0; i < NR_STEER_REASONS; i++)

@@ -94,7 +94,7 @@ test "--help names every option, --version the version" do
     out, err, status = call(word)
     assert_equal [0, ""], [status, err]
     (REFUSED.map(&:first) + %w[--pin --check --version --help --log-requests --no-log-requests --request-id
-                                  --no-request-id --no-app]).each do |option|
+                                  --no-request-id --no-app --rebalance --no-rebalance]).each do |option|
       assert_match(/^ .*#{option}\b/, out)
     end
     %w[TERM INT QUIT HUP TTIN TTOU HYPERION_IO_URING HYPERION_LOG_LEVEL].each { |name| assert_include out, name }

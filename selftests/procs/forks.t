@@ -42,6 +42,19 @@ def assert_holds_nothing(pid)
   eventually("#{pid} to close all sockets") { Procs.fds(pid).values.grep(OURS).empty? }
 end
 
+test "a fork has nothing of the inboxes in which connections move" do
+  server = serve("-w", 3)
+  held = ->(pid) { Procs.fds(pid).values.grep(OURS) }
+  # Those of its own and of all places: more sockets than a worker alone has.
+  eventually("the inboxes") { held.call(server.worker(0)).size > 12 }
+  WAYS.each do |name, code|
+    pid = server.eval(code).to_i
+    assert_holds_nothing(pid)
+    assert Procs.alive?(pid), name
+    Process.kill(:KILL, pid)
+  end
+end
+
 on_threads "clients do not wait for processes that the app leaves behind", seconds: 40 do |threads|
   server = serve("-w", 1, "-t", threads)
   kept = server.ask("1") # another connection that is open all the time

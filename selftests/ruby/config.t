@@ -71,7 +71,7 @@ test "every setting reaches the server", seconds: 30 do
     %w[workers=3 threads=7 environment=production rackup=other.ru preload=false pidfile=/run/x.pid io_uring=off
        max_header_bytes=32768 max_body_bytes=1048576 max_pending=100 max_connections=1000 max_request_read_seconds=9
        read_timeout=8 idle_keepalive=7 graceful_timeout=6 max_in_flight_per_conn=auto max_request_seconds=30 bind=tcp://127.0.0.1:80 bind=tcp://[::1]:81
-       log_level=warn log_format=json log_requests=false log_file=/var/log/a error_log=/var/log/e request_id=false], <<~RUBY
+       log_level=warn log_format=json log_requests=false log_file=/var/log/a error_log=/var/log/e request_id=false rebalance=false], <<~RUBY
          workers 3
          threads 7
          environment :production
@@ -99,6 +99,7 @@ test "every setting reaches the server", seconds: 30 do
            error_file "/var/log/e"
            request_id false
          end
+         rebalance false
        RUBY
   )
 end

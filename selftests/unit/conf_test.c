@@ -55,6 +55,7 @@ TEST(defaults)
 	EXPECT_STREQ(conf.log_file, "");
 	EXPECT_STREQ(conf.error_log, "");
 	EXPECT_TRUE(conf.preload);
+	EXPECT_TRUE(conf.rebalance);
 	EXPECT_FALSE(conf.pin);
 	EXPECT_STREQ(conf.rackup, "config.ru");
 	EXPECT_STREQ(conf.environment, "development");
@@ -260,19 +261,13 @@ TEST(words_for_switches)
 TEST(settings_of_a_file_are_checked)
 {
 	static const char *const good[][2] = {
-		{ "workers", "4" },
-		{ "max_body_bytes", "0" },
-		{ "max-body-bytes", "1" },
-		{ "bind", "unix:///a" },
-		{ "pin", "true" },
-		{ "log_requests", "off" },
-		{ "environment", "a b c" },
-		{ "log_level", "info" },
-		{ "preload", "0" },
-		{ "log_format", "{path}" },
-		{ "log_format", "combined" },
-		{ "log_file", "a" },
-		{ "error_log", "b" },
+		{ "workers", "4" },         { "max_body_bytes", "0" },
+		{ "max-body-bytes", "1" },  { "bind", "unix:///a" },
+		{ "pin", "true" },          { "log_requests", "off" },
+		{ "environment", "a b c" }, { "log_level", "info" },
+		{ "preload", "0" },         { "rebalance", "false" },
+		{ "log_format", "{path}" }, { "log_format", "combined" },
+		{ "log_file", "a" },        { "error_log", "b" },
 		{ "request_id", "false" },
 	};
 	static const char *const bad[][2] = {
