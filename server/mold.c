@@ -16,6 +16,7 @@
 #include "server/control.h"
 #include "server/front_conf.h"
 #include "server/log.h"
+#include "server/privileges.h"
 #include "server/rebalance.h"
 #include "server/spawn.h"
 #include "server/stats.h"
@@ -392,6 +393,12 @@ int mold_run(int control_fd, int argc, char **argv)
 	title_set("mold loading");
 	if (conf_read(&conf, NULL, argc, argv) < 0)
 		return 2;
+	/* Root has got them all by exec(), others what the file grants; only who says --user root means it. */
+	if ((geteuid() != 0 || !conf.user[0]) && privileges_drop()) {
+		log_error("mold: cannot give capabilities up");
+		control_say(control_fd, CONTROL_FAILED, 1);
+		return 1;
+	}
 	if (glue_boot(argc, argv, conf.rackup)) {
 		control_say(control_fd, CONTROL_FAILED, 1);
 		return 1;

@@ -73,6 +73,7 @@ int runas_find(struct runas *r, const char *user, const char *group, const char 
 	if (err)
 		return err;
 	r->change = r->uid != 0 || r->gid != 0;
+	r->powers = r->uid == 0 && user[0];
 	if (r->change)
 		log_info("workers and Ruby run as user=%s%s", r->user[0] ? r->user : "root",
 			 user[0] ? "" : " (the owner of the rackup file; --user root overrides)");

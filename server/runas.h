@@ -9,6 +9,7 @@ struct runas {
 	bool change; /* false: stay who we are */
 	uid_t uid;
 	gid_t gid;
+	bool powers; /* root, and that was said: all capabilities */
 	char user[64], home[256];
 };
 

@@ -13,6 +13,7 @@
 #include "server/control.h"
 #include "server/log.h"
 #include "server/mold.h"
+#include "server/privileges.h"
 #include "server/title.h"
 
 #define FIRST_FREE_FD 3
@@ -74,6 +75,12 @@ static _Noreturn void exec_mold(const struct runas *runas, char **argv, int fd)
 
 	if (err) {
 		log_error("spawn: cannot become user=%s: %s", runas->user, strerror(-err));
+		_exit(1);
+	}
+	/* Ambient ones would survive exec(); root's come back by it, see mold_run(). */
+	err = runas->powers ? 0 : privileges_drop();
+	if (err) {
+		log_error("spawn: cannot give capabilities up: %s", strerror(-err));
 		_exit(1);
 	}
 	snprintf(text, sizeof(text), "%d", fd);
@@ -155,6 +162,11 @@ int spawn_worker(const struct runas *runas, const struct worker_params *params,
 	err = runas_become(runas);
 	if (err) {
 		log_error("spawn: cannot become user=%s: %s", runas->user, strerror(-err));
+		exit(1);
+	}
+	err = privileges_drop();
+	if (err) {
+		log_error("spawn: cannot give capabilities up: %s", strerror(-err));
 		exit(1);
 	}
 	if (params->conf->pin)

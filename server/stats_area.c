@@ -19,9 +19,11 @@
 #include "server/clock.h"
 #include "server/guard.h"
 #include "server/log.h"
+#include "server/privileges.h"
 #include "server/stats.h"
 
 #define BPF_FOLDER "/sys/fs/bpf"
+#define PINS_FOLDER BPF_FOLDER "/hyperion"
 #define RUN_FOLDER "/run/hyperion"
 
 static const char *const names[NR_STATS_MAPS] = STATS_MAP_NAMES;
@@ -33,6 +35,9 @@ void stats_area_init(struct stats_area *a)
 	for (int i = 0; i < NR_STATS_MAPS; i++)
 		a->fds[i] = -1;
 }
+
+/* Where instances have their folders: our own, or one that root has made for all. 0 or -errno. */
+static int base_folder(const char *path);
 
 /* A folder of our own: made, or found with us as its owner. 0 or -errno. */
 static int own_folder(const char *path, mode_t mode, gid_t group)
@@ -48,6 +53,17 @@ static int own_folder(const char *path, mode_t mode, gid_t group)
 	if (st.st_gid != group && chown(path, (uid_t)-1, group))
 		return -errno;
 	return chmod(path, mode) ? -errno : 0;
+}
+
+/* Where instances have their folders: our own, or one that root has made for all. 0 or -errno. */
+static int base_folder(const char *path)
+{
+	struct stat st;
+
+	if (geteuid() != 0 && lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == 0 &&
+	    !(st.st_mode & (S_IWGRP | S_IWOTH)))
+		return 0;
+	return own_folder(path, 0755, getegid());
 }
 
 static void unlink_maps(const char *folder)
@@ -95,7 +111,7 @@ static int find_folder(struct stats_area *a, const struct stats_area_config *con
 	char base[80];
 
 	for (int i = 0; i < 3; i++) {
-		if (!candidate(i, base, sizeof(base)) || own_folder(base, 0755, getegid()))
+		if (!candidate(i, base, sizeof(base)) || base_folder(base))
 			continue;
 		snprintf(a->folder, sizeof(a->folder), "%s/%s", base, config->instance);
 		if (!own_folder(a->folder, 0750, config->group))
@@ -191,14 +207,16 @@ static int mount_bpffs(void)
 	return mount("bpffs", BPF_FOLDER, "bpf", 0, "mode=0755") ? -errno : 0;
 }
 
-static int pin(struct stats_area *a, struct bpf_map *map, int id, gid_t group)
+/* Ours, and pinned if there is a folder for it. */
+static int take(struct stats_area *a, struct bpf_map *map, int id, gid_t group)
 {
 	char path[PATH_MAX];
-	int err;
+	int err = 0;
 
 	snprintf(path, sizeof(path), "%s/%s", a->pins, names[id]);
-	err = bpf_map__pin(map, path);
-	if (!err && (chown(path, (uid_t)-1, group) || chmod(path, 0640)))
+	if (a->pins[0])
+		err = bpf_map__pin(map, path);
+	if (a->pins[0] && !err && (chown(path, (uid_t)-1, group) || chmod(path, 0640)))
 		err = -errno;
 	a->fds[id] = err ? -1 : fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3);
 	return a->fds[id] < 0 && !err ? -errno : err;
@@ -223,35 +241,64 @@ static int load_maps(struct stats_area *a, const struct stats_area_config *confi
 							      bpf->maps.own,     bpf->maps.steer };
 
 		for (int i = 0; !err && i < NR_STATS_MAPS; i++)
-			err = pin(a, maps[i], i, config->group);
+			err = take(a, maps[i], i, config->group);
 	}
 	stats_bpf__destroy(bpf);
 	return err;
 }
 
-/* 0 or -errno, and then nothing of it is left. */
-static int make_bpf_maps(struct stats_area *a, const struct stats_area_config *config, u32 nr_slots)
+/* a->pins is an empty folder, or "". 0 or -errno. */
+static int make_pins(struct stats_area *a, const struct stats_area_config *config)
 {
 	int err = mount_bpffs();
 
-	libbpf_set_print(quiet);
-	if (err)
-		return err;
-	err = own_folder(BPF_FOLDER "/hyperion", 0755, getegid());
-	if (err)
-		return err;
-	snprintf(a->pins, sizeof(a->pins), BPF_FOLDER "/hyperion/%s", config->instance);
-	err = own_folder(a->pins, 0750, config->group);
-	if (!err) {
-		unlink_maps(a->pins);
-		guard_unpin(a->pins);
-		err = load_maps(a, config, nr_slots);
-	}
 	if (!err)
-		return 0;
-	close_maps(a);
+		err = base_folder(PINS_FOLDER);
+	if (err)
+		return err;
+	snprintf(a->pins, sizeof(a->pins), PINS_FOLDER "/%s", config->instance);
+	err = own_folder(a->pins, 0750, config->group);
+	if (err) {
+		a->pins[0] = '\0';
+		return err;
+	}
 	unlink_maps(a->pins);
-	rmdir(a->pins);
+	guard_unpin(a->pins);
+	return 0;
+}
+
+static void say_unpinned(const struct stats_area_config *config, int err)
+{
+	struct statfs st;
+	bool mounted = statfs(BPF_FOLDER, &st) == 0 && (u32)st.f_type == BPF_FS_MAGIC;
+
+	log_info("bpf: cannot pin the maps in " PINS_FOLDER "/%s: %s; all works but hyperion-top; "
+		 "as root: %sinstall -d -o %u " PINS_FOLDER "/%s",
+		 config->instance, strerror(-err),
+		 mounted ? "" : "mount -t bpf bpffs " BPF_FOLDER " && ", (u32)geteuid(),
+		 config->instance);
+}
+
+/* 0 or -errno, and then nothing of it is left. */
+static int make_bpf_maps(struct stats_area *a, const struct stats_area_config *config, u32 nr_slots)
+{
+	int unpinned, err;
+
+	libbpf_set_print(quiet);
+	unpinned = make_pins(a, config);
+	/* An old kernel's open door leads to maps, but not to programs: files are better. */
+	err = unpinned && !privileges_have_bpf() ? unpinned : load_maps(a, config, nr_slots);
+	if (!err) {
+		a->bpf = true;
+		if (unpinned)
+			say_unpinned(config, unpinned);
+		return 0;
+	}
+	close_maps(a);
+	if (a->pins[0]) {
+		unlink_maps(a->pins);
+		rmdir(a->pins);
+	}
 	a->pins[0] = '\0';
 	return err;
 }
@@ -305,7 +352,8 @@ static int make_maps(struct stats_area *a, const struct stats_area_config *confi
 	if (!config->no_bpf)
 		log_info("bpf: cannot be used: %s; the kernel's hash picks the workers, the "
 			 "statistics are in shared memory%s%s",
-			 strerror(-err), a->folder[0] ? " in " : "", a->folder);
+			 privileges_have_bpf() ? strerror(-err) : "neither root nor CAP_BPF",
+			 a->folder[0] ? " in " : "", a->folder);
 	return make_shared_memory(a, config, nr_slots);
 }
 

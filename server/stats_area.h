@@ -19,6 +19,7 @@ struct stats_area {
 	char folder[160]; /* of the lock, and of the files if there are no pins; "" = none */
 	int lock_fd;
 	int fds[NR_STATS_MAPS]; /* CLOEXEC; -1 = there are no maps at all */
+	bool bpf; /* the maps are BPF's, pinned or not */
 	bool files; /* the maps are files in the folder */
 	struct stats_maps maps; /* ours, to empty the rows of the dead */
 };

@@ -16,6 +16,7 @@
 #include "server/loop.h"
 #include "server/notify.h"
 #include "server/pidfile.h"
+#include "server/privileges.h"
 #include "server/supervisor_state.h"
 #include "server/title.h"
 
@@ -131,7 +132,7 @@ int supervisor_listen(struct supervisor *s)
 		err = pidfile_write(s->conf->pidfile);
 		s->has_pidfile = !err;
 	}
-	return err;
+	return err ? err : supervisor_drop_privileges(s);
 }
 
 void supervisor_serves(struct supervisor *s)
@@ -302,6 +303,20 @@ static int init_signals(struct supervisor *s)
 	return s->signal_fd < 0 ? -errno : 0;
 }
 
+/* Once as who we are, once as who has the folders. */
+static void remove_files(struct supervisor *s)
+{
+	for (int i = 0; i < 2; i++) {
+		if (i && !supervisor_act_as_owner(s))
+			return;
+		for (u32 b = s->slots.nr_inherited; b < s->conf->nr_binds; b++)
+			bind_unlink(&s->conf->binds[b]);
+		if (s->has_pidfile)
+			pidfile_remove(s->conf->pidfile);
+	}
+	privileges_act_as_self();
+}
+
 static void clean_up(struct supervisor *s)
 {
 	slots_close(&s->slots);
@@ -309,12 +324,8 @@ static void clean_up(struct supervisor *s)
 	guard_close(&s->guard);
 	post_close(s);
 	stats_area_close(&s->stats);
-	if (s->listening) {
-		for (u32 b = s->slots.nr_inherited; b < s->conf->nr_binds; b++)
-			bind_unlink(&s->conf->binds[b]);
-		if (s->has_pidfile)
-			pidfile_remove(s->conf->pidfile);
-	}
+	if (s->listening)
+		remove_files(s);
 	if (s->signal_fd >= 0)
 		close(s->signal_fd);
 	free(s->settings.p);

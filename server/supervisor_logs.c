@@ -9,11 +9,17 @@
 #include <unistd.h>
 
 #include "server/log.h"
+#include "server/privileges.h"
 
 /* By name, or what our own standard descriptor leads to. */
-static int open_log(const char *option, const char *path, int standard)
+static int open_log(const struct supervisor *s, const char *option, const char *path, int standard)
 {
 	int fd = path[0] ? log_open(path) : log_open_copy(standard);
+
+	if (fd == -EACCES && supervisor_act_as_owner(s)) {
+		fd = log_open(path);
+		privileges_act_as_self();
+	}
 
 	if (fd >= 0)
 		return fd;
@@ -29,8 +35,8 @@ int logs_open(struct supervisor *s)
 {
 	if (s->log_fd >= 0)
 		return 0;
-	s->log_fd = open_log("log-file", s->conf->log_file, STDOUT_FILENO);
-	s->error_fd = open_log("error-log", s->conf->error_log, STDERR_FILENO);
+	s->log_fd = open_log(s, "log-file", s->conf->log_file, STDOUT_FILENO);
+	s->error_fd = open_log(s, "error-log", s->conf->error_log, STDERR_FILENO);
 	return s->log_fd < 0 ? s->log_fd : min(s->error_fd, 0);
 }
 
@@ -52,9 +58,10 @@ void logs_send(const struct supervisor *s, int control_fd)
 }
 
 /* What cannot be opened stays as it was. */
-static void reopen(const char *option, const char *path, int standard, int *fd)
+static void reopen(const struct supervisor *s, const char *option, const char *path, int standard,
+		   int *fd)
 {
-	int new = path[0] ? open_log(option, path, standard) : -1;
+	int new = path[0] ? open_log(s, option, path, standard) : -1;
 
 	if (new < 0)
 		return;
@@ -68,8 +75,8 @@ void logs_reopen(struct supervisor *s)
 
 	if (!s->served || (!conf->log_file[0] && !conf->error_log[0]))
 		return;
-	reopen("log-file", conf->log_file, STDOUT_FILENO, &s->log_fd);
-	reopen("error-log", conf->error_log, STDERR_FILENO, &s->error_fd);
+	reopen(s, "log-file", conf->log_file, STDOUT_FILENO, &s->log_fd);
+	reopen(s, "error-log", conf->error_log, STDERR_FILENO, &s->error_fd);
 	logs_use(s);
 	if (s->mold.state == MOLD_READY)
 		logs_send(s, s->mold.control_fd);

@@ -64,6 +64,9 @@ struct supervisor {
 	int argc;
 	char **argv;
 	struct runas runas;
+	uid_t files_uid; /* whose the folders of our files are, if not ours */
+	gid_t files_gid;
+	bool acts_as_owner; /* ... and we may act as that user */
 	struct conf_settings settings;
 	enum worker_backend backend;
 	int signal_fd;
@@ -135,6 +138,17 @@ void logs_send(const struct supervisor *s, int control_fd);
 
 /* Files by their names once more, for all processes. */
 void logs_reopen(struct supervisor *s);
+
+/* --- supervisor_privileges.c --- */
+
+/* The start is over: keeps only what is needed later. 0 or -errno; what is wrong was said. */
+int supervisor_drop_privileges(struct supervisor *s) __must_check;
+
+/*
+ * Root without its powers may not write into a folder of somebody else's: from now on, until
+ * privileges_act_as_self(), files are that user's business. false: there is no such user.
+ */
+bool supervisor_act_as_owner(const struct supervisor *s) __must_check;
 
 /* --- supervisor_workers.c --- */
 

@@ -73,7 +73,7 @@ void steering_open(struct supervisor *s)
 	for (u32 b = 0; b < s->conf->nr_binds; b++)
 		any |= wanted[b] = !slots_shared(&s->slots, b);
 	/* Without BPF maps it was said already what is lost. */
-	if (!any || !s->stats.pins[0])
+	if (!any || !s->stats.bpf)
 		return;
 	err = steer_open(&st->steer, wanted, s->conf->nr_binds, s->stats.fds[STATS_MAP_STEER],
 			 s->stats.fds[STATS_MAP_HEADER], s->stats.maps.header->nr_slots);
