@@ -3,6 +3,7 @@
 
 #include <sys/capability.h>
 #include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define MAX_KEPT 8
@@ -14,12 +15,17 @@ static bool has(cap_t caps, cap_value_t cap, cap_flag_t set)
 	return cap_get_flag(caps, cap, set, &value) == 0 && value == CAP_SET;
 }
 
-/* Permitted and effective are @kept as far as they are permitted now; inheritable and ambient none. */
-static int set_to(const cap_value_t *kept, int nr)
+/*
+ * Permitted and effective are @kept as far as they are permitted now, or only effective if @all may
+ * stay permitted; inheritable and ambient none.
+ */
+static int set_to(const cap_value_t *kept, int nr, bool all)
 {
-	cap_t now = cap_get_proc(), then = cap_init();
+	cap_t now = cap_get_proc(), then = all ? cap_get_proc() : cap_init();
 	int err = now && then ? 0 : -ENOMEM;
 
+	if (!err && (cap_clear_flag(then, CAP_EFFECTIVE) || cap_clear_flag(then, CAP_INHERITABLE)))
+		err = -errno;
 	for (int i = 0; !err && i < nr; i++) {
 		if (!has(now, kept[i], CAP_PERMITTED))
 			continue;
@@ -72,13 +78,15 @@ int privileges_keep(const struct privileges *p)
 		kept[nr] = CAP_SETPCAP;
 		bound_to(kept, nr + p->starts_root);
 	}
-	return set_to(kept, nr);
+	/* By exec() root gets all that is in the bounding set, but under no_new_privs no more than it has. */
+	return set_to(kept, nr,
+		      p->bounding && p->starts_root && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
 }
 
 int privileges_drop(void)
 {
 	bound_to(NULL, 0);
-	return set_to(NULL, 0);
+	return set_to(NULL, 0, false);
 }
 
 bool privileges_have_bpf(void)

@@ -10,7 +10,7 @@ struct privileges {
 	bool bpf; /* programs and maps, sockets' programs: CAP_BPF, CAP_NET_ADMIN */
 	bool starts_others; /* starts and ends processes of another user: CAP_SETUID, _SETGID, _KILL */
 	bool acts_as_other; /* privileges_act_as(): CAP_SETUID, CAP_SETGID */
-	bool starts_root; /* executes a mold as root, which gives up what exec() gives it: CAP_SETPCAP */
+	bool starts_root; /* executes a mold as root; without @bounding that gives up what exec() gives it */
 	bool bounding; /* what it executes may have all that it may have now */
 };
 

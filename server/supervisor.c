@@ -16,7 +16,6 @@
 #include "server/loop.h"
 #include "server/notify.h"
 #include "server/pidfile.h"
-#include "server/privileges.h"
 #include "server/supervisor_state.h"
 #include "server/title.h"
 
@@ -303,20 +302,6 @@ static int init_signals(struct supervisor *s)
 	return s->signal_fd < 0 ? -errno : 0;
 }
 
-/* Once as who we are, once as who has the folders. */
-static void remove_files(struct supervisor *s)
-{
-	for (int i = 0; i < 2; i++) {
-		if (i && !supervisor_act_as_owner(s))
-			return;
-		for (u32 b = s->slots.nr_inherited; b < s->conf->nr_binds; b++)
-			bind_unlink(&s->conf->binds[b]);
-		if (s->has_pidfile)
-			pidfile_remove(s->conf->pidfile);
-	}
-	privileges_act_as_self();
-}
-
 static void clean_up(struct supervisor *s)
 {
 	slots_close(&s->slots);
@@ -325,7 +310,7 @@ static void clean_up(struct supervisor *s)
 	post_close(s);
 	stats_area_close(&s->stats);
 	if (s->listening)
-		remove_files(s);
+		supervisor_remove_files(s);
 	if (s->signal_fd >= 0)
 		close(s->signal_fd);
 	free(s->settings.p);

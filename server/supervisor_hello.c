@@ -33,7 +33,10 @@ static void say_who(const struct supervisor *s)
 
 	snprintf(uid, sizeof(uid), "%u", (u32)s->runas.uid);
 	log_info("Ruby %s serves %s as user=%s%s", s->ruby, conf->rackup, pw ? pw->pw_name : uid,
-		 s->runas.uid == 0 && !conf->user[0] ? " (its owner; --user names another)" : "");
+		 s->runas.uid == 0 && !s->runas.powers
+			 ? " (its owner; without root's capabilities: --user root keeps them, "
+			   "--user names another)"
+			 : "");
 }
 
 /* --- mistakes --- */

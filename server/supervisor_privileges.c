@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "server/holder.h"
 #include "server/log.h"
+#include "server/pidfile.h"
 #include "server/privileges.h"
 #include "server/supervisor_state.h"
 
@@ -50,7 +52,7 @@ int supervisor_drop_privileges(struct supervisor *s)
 		.bpf = !s->conf->no_bpf,
 		.starts_others = s->runas.change,
 		.acts_as_other = others,
-		.starts_root = !s->conf->no_app && geteuid() == 0,
+		.starts_root = !s->conf->no_app && s->runas.uid == 0,
 		/* What is taken from the set here no sudo of the app could give it, once the mold is another. */
 		.bounding = !s->conf->no_app && (s->runas.change || s->runas.powers),
 	};
@@ -60,6 +62,36 @@ int supervisor_drop_privileges(struct supervisor *s)
 	if (err)
 		log_error("supervisor: cannot give capabilities up: %s", strerror(-err));
 	return err;
+}
+
+static void remove_socket(const struct bind *b)
+{
+	const char *path = b->addr.un.sun_path;
+	struct holder holder;
+	struct stat st;
+
+	/* Its owner may not connect to what root has made there. */
+	holder_find(b, &holder);
+	if (path[0] && !holder.listens && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+		unlink(path);
+}
+
+void supervisor_remove_files(const struct supervisor *s)
+{
+	const struct conf *conf = s->conf;
+
+	for (u32 b = s->slots.nr_inherited; b < conf->nr_binds; b++)
+		bind_unlink(&conf->binds[b]);
+	if (s->has_pidfile)
+		pidfile_remove(conf->pidfile);
+	if (!supervisor_act_as_owner(s))
+		return;
+	for (u32 b = s->slots.nr_inherited; b < conf->nr_binds; b++)
+		if (bind_is_unix(&conf->binds[b]))
+			remove_socket(&conf->binds[b]);
+	if (s->has_pidfile)
+		pidfile_remove(conf->pidfile);
+	privileges_act_as_self();
 }
 
 bool supervisor_act_as_owner(const struct supervisor *s)

@@ -150,6 +150,9 @@ int supervisor_drop_privileges(struct supervisor *s) __must_check;
  */
 bool supervisor_act_as_owner(const struct supervisor *s) __must_check;
 
+/* The pid file and the sockets. */
+void supervisor_remove_files(const struct supervisor *s);
+
 /* --- supervisor_workers.c --- */
 
 bool workers_can_start(const struct supervisor *s);

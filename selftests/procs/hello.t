@@ -22,13 +22,13 @@ test "the banner: address, version, workers, threads, loop, environment, Ruby, a
   assert_match(/\Ahyperion-bpf \d+\.\d+\.\d+ workers=2 threads=3 loop=epoll \(as set\) environment=production pid=#{server.pid}\z/, lines[2])
   version = server.eval("RUBY_VERSION")
   user = Etc.getpwuid(Server::MODE == "nobody" ? Server::NOBODY : File.stat("#{server.folder}/config.ru").uid).name
-  assert_match(/\ARuby #{version} serves config\.ru as user=#{user}( \(its owner; --user names another\))?\z/, lines[3])
+  assert_match(/\ARuby #{version} serves config\.ru as user=#{user}( \(its owner; without root's capabilities: --user root keeps them, --user names another\))?\z/, lines[3])
   assert_equal [4, []], [lines.size, warnings(server)]
 end
 
 test "who runs Ruby as root is told, who has said so is not" do
   needs("root")
-  assert_match(/as user=root \(its owner; --user names another\)$/, info(serve("-w", 1)).last)
+  assert_match(/as user=root \(its owner; without root's capabilities: --user root keeps them, --user names another\)$/, info(serve("-w", 1)).last)
   assert_match(/as user=root$/, info(serve("-w", 1, "--user", "root")).last)
 end
 
