@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "server/log.h"
+#include "server/privileges.h"
 #include "server/supervisor_state.h"
 #include "server/title.h"
 
@@ -41,13 +42,22 @@ static void lock_folder(const struct supervisor *s, char out[160])
 
 	snprintf(out, 160, "%s", s->stats.folder);
 	slash = strrchr(out, '/');
-	if (slash)
-		*slash = '\0';
+	if (!slash)
+		return;
+	*slash = '\0';
+	/* Root has made the folders and given us ours alone. */
+	if (access(out, W_OK))
+		*slash = '/';
 }
 
 static void forked(void)
 {
+	const struct privileges keep = { .bpf = true };
+
 	title_set("guard");
+	/* It detaches, and nothing else. */
+	if (privileges_keep(&keep))
+		log_error("guard: cannot give capabilities up");
 }
 
 _Static_assert(2 * MAX_BINDS < GUARD_PLACES && 2 * MAX_BINDS <= GUARD_PORTS &&
