@@ -177,6 +177,8 @@ enum stats_conns {
 		"open", "lingering", "closing"                                                     \
 	}
 
+#define STATS_ACCEPT_LOW_SHIFT 10
+#define STATS_ACCEPT_WAITS 26u
 #define STATS_BATCHES 12u /* powers of two: 0, 1, 2-3, 4-7, ... 1024 and more */
 
 struct stats_worker {
@@ -219,7 +221,10 @@ struct stats_worker {
 	__u64 moves_refused; /* that came back, as the other had no room for them */
 	__u32 inbox; /* enum stats_inbox, or-ed */
 	__u32 reserved0;
-	__u64 reserved[32];
+	/* SYN until accepted, of observed connections: powers of two from below 1 us to 16 s and more. */
+	__u64 accept_wait_ns;
+	__u32 accept_wait[STATS_ACCEPT_WAITS];
+	__u64 reserved[18];
 };
 
 /* How a worker takes part in re-balancing. */

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "server/log.h"
+#include "server/observe.h"
 
 #define ACCEPT_RETRY_MS 100 /* after running out of descriptors or memory */
 #define SHUT_RETRY_MS 20 /* a listener that was shut under us listens again soon */
@@ -17,6 +18,8 @@ static void take(struct listener *lis, int fd)
 	struct acceptor *a = lis->acceptor;
 
 	a->nr_steered += lis->steered;
+	if (a->observe_fd >= 0 && lis->steered)
+		observe_accepted(a->observe_fd, fd, a->row);
 	if (conn_open(a->conns, fd, a->proto))
 		log_limited(LOG_LEVEL_ERROR, "worker: no memory for a connection worker=%u",
 			    a->worker);
@@ -136,6 +139,7 @@ void acceptor_init(struct acceptor *a, struct conns *conns, const struct proto *
 	*a = (struct acceptor){ .conns = conns,
 				.proto = proto,
 				.worker = worker,
+				.observe_fd = -1,
 				.max_connections = max_connections,
 				.look_ms = LOOK_MIN_MS };
 	timer_init(&a->again, accept_again);

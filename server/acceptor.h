@@ -6,6 +6,7 @@
 #ifndef HYPERION_SERVER_ACCEPTOR_H
 #define HYPERION_SERVER_ACCEPTOR_H
 
+#include "bpf/abi.h"
 #include "server/base.h"
 #include "server/conn.h"
 #include "server/loop.h"
@@ -35,6 +36,8 @@ struct acceptor {
 	struct timer again, look;
 	u32 look_ms;
 	u64 nr_errors; /* accepts that failed */
+	int observe_fd; /* for observe_accepted(), with row; -1 = connections are not observed */
+	struct stats_worker *row;
 	u64 nr_steered; /* connections from listeners that are steered to */
 	u32 nr;
 	struct listener listeners[ACCEPTOR_MAX];

@@ -62,6 +62,7 @@ struct conf {
 	bool pin;
 	bool no_app, preload, rebalance;
 	bool no_bpf;
+	bool observe; /* connections, by bpf/observe.bpf.c */
 	char instance[INSTANCE_LEN];
 	char admin_token[CONF_TEXT_LEN], admin_token_file[CONF_TEXT_LEN]; /* "" = none */
 	char admin_host[CONF_TEXT_LEN];

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "server/metrics_guard.h"
+#include "server/metrics_observe.h"
 #include "server/metrics_json.h"
 #include "server/metrics_own.h"
 #include "server/metrics_page.h"
@@ -445,6 +446,7 @@ void metrics_write(struct text *out, const struct stats_maps *maps, enum metrics
 		metrics_steer(&pg, sum);
 		put_ruby(&pg, sum, maps);
 		metrics_guard(out, sum->header->instance, pg.open);
+		metrics_observe(out, sum, pg.open);
 		metrics_own(out, maps, pg.open);
 		if (pg.open)
 			text_put(out, VIEW("# EOF\n"));

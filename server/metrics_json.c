@@ -2,6 +2,7 @@
 #include "server/metrics_json.h"
 
 #include "server/metrics_guard.h"
+#include "server/metrics_observe.h"
 
 static const char *const classes[STATS_CLASSES] = { "cut", "1xx", "2xx", "3xx", "4xx", "5xx" };
 static const char *const times[NR_STATS_TIMES] = STATS_TIME_NAMES;
@@ -172,6 +173,7 @@ void metrics_json(struct text *out, const struct metrics_sum *sum)
 	}
 	put_times(out, sum->sum_ns, sum->hist);
 	metrics_guard_json(out, h->instance);
+	metrics_observe_json(out, sum);
 	text_put(out, VIEW("\"routes\":["));
 	for (u32 i = 0; i < sum->nr_routes; i++)
 		put_route(out, &sum->routes[i]);

@@ -150,7 +150,14 @@ static void forked_from_worker(void *arg)
 
 static u32 nr_stats_fds(const struct control *c)
 {
-	return c->text_len > 1 && c->text[1] == 's' ? NR_STATS_MAPS : 0;
+	switch (c->text_len > 1 ? c->text[1] : '-') {
+	case 's':
+		return NR_STATS_MAPS;
+	case 'o': /* and what observes connections */
+		return NR_STATS_MAPS + 1;
+	default:
+		return 0;
+	}
 }
 
 /* Its file may be the supervisor's alone to read. */
@@ -207,7 +214,8 @@ static int worker_life(struct mold *m, const struct control *c)
 			.listeners = c->fds + 1,
 			.control_fd = c->fds[0],
 			.log_fd = m->log_fd,
-			.stats_fds = nr_stats_fds(c) ? c->fds + c->nr_fds - NR_STATS_MAPS : NULL,
+			.stats_fds = nr_stats_fds(c) ? c->fds + c->nr_fds - nr_stats_fds(c) : NULL,
+			.observe_fd = nr_stats_fds(c) > NR_STATS_MAPS ? c->fds[c->nr_fds - 1] : -1,
 			.has_app = true,
 			.front = m->front,
 			.started = io_started,

@@ -56,10 +56,12 @@ SET_BOOL(no_preload_static);
 SET_BOOL(request_id);
 SET_BOOL(log_requests);
 SET_BOOL(no_bpf);
+SET_BOOL(observe);
 
 SET_OFF(preload);
 SET_OFF(rebalance);
 SET_OFF(request_id);
+SET_OFF(observe);
 SET_OFF(log_requests);
 
 static int set_bind(struct conf *conf, const char *value, const char **why)
@@ -407,6 +409,9 @@ const struct option_desc options[] = {
 	  "connections go from a worker whose requests wait to one that has less to do (on)",
 	  set_rebalance },
 	{ "no-rebalance", 0, NULL, NULL, "they stay", set_no_rebalance },
+	{ "observe", 0, NULL, NULL, "round-trip times, retransmits and waits for accept, by BPF",
+	  set_observe },
+	{ "no-observe", 0, NULL, NULL, "... not (the default)", set_no_observe },
 	{ "no-bpf", 0, NULL, NULL, "no BPF: the kernel picks workers, statistics in shared memory",
 	  set_no_bpf },
 	{ "check", 0, NULL, NULL, "check the settings, say what would run, exit", NULL },

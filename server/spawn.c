@@ -119,12 +119,13 @@ int spawn_mold(const struct runas *runas, char **argv, const sigset_t *mask, pid
 /* Everything of the supervisor's that a worker has no business with. */
 static void close_others(const struct worker_params *params)
 {
-	int keep[MAX_BINDS + NR_STATS_MAPS + 4], nr = 0, from = FIRST_FREE_FD;
+	int keep[MAX_BINDS + NR_STATS_MAPS + 5], nr = 0, from = FIRST_FREE_FD;
 
 	keep[nr++] = params->control_fd;
 	keep[nr++] = params->log_fd;
 	keep[nr++] = params->error_fd;
 	keep[nr++] = log_fd();
+	keep[nr++] = params->observe_fd;
 	for (u32 b = 0; b < params->conf->nr_binds; b++)
 		keep[nr++] = params->listeners[b];
 	for (u32 i = 0; params->stats_fds && i < NR_STATS_MAPS; i++)

@@ -122,6 +122,7 @@ int supervisor_listen(struct supervisor *s)
 	if (err)
 		return err;
 	post_open(s);
+	observing_open(s);
 	s->listening = true;
 	for (u32 i = 0; !err && i < s->nr_wanted; i++)
 		err = slot_open(&s->slots, i);
@@ -308,6 +309,7 @@ static void clean_up(struct supervisor *s)
 	steering_close(s);
 	guard_close(&s->guard);
 	post_close(s);
+	observe_close(&s->observe);
 	stats_area_close(&s->stats);
 	if (s->listening)
 		supervisor_remove_files(s);

@@ -13,6 +13,7 @@
 #include "server/control.h"
 #include "server/guard.h"
 #include "server/inbox.h"
+#include "server/observe.h"
 #include "server/runas.h"
 #include "server/slot.h"
 #include "server/stats_area.h"
@@ -84,6 +85,7 @@ struct supervisor {
 	int log_fd, error_fd; /* -1 = not open yet */
 	struct stats_area stats;
 	struct steering steering;
+	struct observe observe;
 	struct guard guard;
 	struct inboxes inboxes;
 };
@@ -152,6 +154,14 @@ bool supervisor_act_as_owner(const struct supervisor *s) __must_check;
 
 /* The pid file and the sockets. */
 void supervisor_remove_files(const struct supervisor *s);
+
+/* --- supervisor_observe.c --- */
+
+/* If that is wanted. Where the kernel or our privileges do not allow it, there is less to see, and no more. */
+void observing_open(struct supervisor *s);
+
+/* All its listeners are open. */
+void observing_slot(struct supervisor *s, u32 id);
 
 /* --- supervisor_workers.c --- */
 

@@ -23,6 +23,7 @@ static int fork_plain(struct supervisor *s, u32 id, int control_fd)
 		.log_fd = s->log_fd,
 		.error_fd = s->error_fd,
 		.stats_fds = s->stats.fds[0] >= 0 ? s->stats.fds : NULL,
+		.observe_fd = observe_fd(&s->observe),
 	};
 
 	return spawn_worker(&s->runas, &params, &s->old_mask, &slot->pid);
@@ -30,6 +31,7 @@ static int fork_plain(struct supervisor *s, u32 id, int control_fd)
 
 static int ask_mold(struct supervisor *s, u32 id, int control_fd)
 {
+	bool observed = observe_fd(&s->observe) >= 0;
 	struct control c = { .word = CONTROL_FORK, .number = id };
 
 	c.fds[c.nr_fds++] = control_fd;
@@ -37,8 +39,10 @@ static int ask_mold(struct supervisor *s, u32 id, int control_fd)
 		c.fds[c.nr_fds++] = s->slots.slots[id].listeners[b];
 	for (u32 i = 0; s->stats.fds[0] >= 0 && i < NR_STATS_MAPS; i++)
 		c.fds[c.nr_fds++] = s->stats.fds[i];
+	if (observed)
+		c.fds[c.nr_fds++] = observe_fd(&s->observe);
 	c.text[0] = s->backend == WORKER_URING ? 'u' : 'e';
-	c.text[1] = s->stats.fds[0] >= 0 ? 's' : '-';
+	c.text[1] = observed ? 'o' : s->stats.fds[0] >= 0 ? 's' : '-';
 	c.text_len = 2 + (u32)strlen(s->conf->admin_token);
 	memcpy(c.text + 2, s->conf->admin_token, c.text_len - 2);
 	return control_send(s->mold.control_fd, &c);
@@ -83,6 +87,7 @@ void workers_start(struct supervisor *s)
 			return;
 		}
 		steering_before_start(s, i);
+		observing_slot(s, i);
 		err = start_worker(s, i);
 		if (err) {
 			log_error("supervisor: cannot start a worker: %s worker=%u", strerror(-err),

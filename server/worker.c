@@ -168,6 +168,8 @@ static int init(struct worker *w, const struct worker_params *params)
 	rebalance_init(&w->rebalance, w->id, &w->conns, w->has_app ? &w->app : NULL, &w->stats,
 		       &h1_proto, w->conf->max_connections);
 	acceptor_init(&w->acceptor, &w->conns, &h1_proto, w->id, w->conf->max_connections);
+	w->acceptor.row = w->stats.row;
+	w->acceptor.observe_fd = w->stats.row ? params->observe_fd : -1;
 	for (u32 i = 0; !err && i < w->conf->nr_binds; i++)
 		err = acceptor_add(&w->acceptor, params->listeners[i]);
 	return err;

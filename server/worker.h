@@ -25,6 +25,7 @@ struct worker_params {
 	int log_fd; /* for the access log; keeps this number for good */
 	int error_fd; /* for the error log; with an app it is in use already */
 	const int *stats_fds; /* NR_STATS_MAPS of them, or NULL */
+	int observe_fd; /* -1 = connections are not observed */
 	bool has_app;
 	/*
 	 * With an app, on the I/O thread: the hand-over stands and may be served by

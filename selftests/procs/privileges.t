@@ -198,6 +198,7 @@ test "root's app, and a log in somebody else's folder" do
   FileUtils.chown(NOBODY.uid, NOBODY.gid, dir)
   log = File.join(dir, "access.log")
   server = Server.start("-w", 1, "--log-file", log)
+  eventually("it serves") { server.log.include?("info: hyperion-bpf ") }
   assert_has server.pid, mask(*BASE, :setuid, :setgid)
   File.unlink(log)
   server.signal(:HUP)
