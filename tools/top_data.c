@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bpf/observe_read.h"
+
 #define NR_FOLDERS 4
 #define MAX_SLOTS 4096u
 #define QUIET_NS                                                                                   \
@@ -201,12 +203,14 @@ static int make_room(struct top_reading *r, __u32 nr_slots)
 		return 0;
 	free(r->workers);
 	free(r->steer);
+	free(r->tcp);
 	free(r->cells);
 	r->nr_slots = 0;
 	r->workers = calloc(nr_slots, sizeof(*r->workers));
 	r->steer = calloc(nr_slots, sizeof(*r->steer));
+	r->tcp = calloc(nr_slots, sizeof(*r->tcp));
 	r->cells = calloc((size_t)nr_slots * STATS_ROUTES, sizeof(*r->cells));
-	if (!r->workers || !r->steer || !r->cells)
+	if (!r->workers || !r->steer || !r->tcp || !r->cells)
 		return -ENOMEM;
 	r->nr_slots = nr_slots;
 	return 0;
@@ -269,6 +273,13 @@ static int say_nothing(enum libbpf_print_level level, const char *fmt, va_list a
 	return 0;
 }
 
+static void take_tcp(void *arg, __u32 slot, const struct observe_row *row)
+{
+	struct top_reading *r = arg;
+
+	r->tcp[slot] = *row;
+}
+
 enum top_problem top_read(struct top_reading *r, const char *instance, char why[TOP_WHY_LEN])
 {
 	enum top_problem p;
@@ -293,6 +304,7 @@ enum top_problem top_read(struct top_reading *r, const char *instance, char why[
 			    why, "the server of the instance %s was killed (pid %u), and left its maps behind",
 			    instance, r->header.pid);
 	/* None, or not for us: then it is not shown. */
+	r->observed = !p && !observe_read(instance, r->header.nr_slots, take_tcp, r);
 	(void)guard_read(instance, &r->guard);
 	r->there = !p;
 	return p;
@@ -302,6 +314,7 @@ void top_reading_free(struct top_reading *r)
 {
 	free(r->workers);
 	free(r->steer);
+	free(r->tcp);
 	free(r->cells);
 	memset(r, 0, sizeof(*r));
 }

@@ -12,6 +12,7 @@
 
 #include "bpf/abi.h"
 #include "bpf/guard_read.h"
+#include "bpf/observe_abi.h"
 
 /* One reading of everything. */
 struct top_reading {
@@ -23,6 +24,8 @@ struct top_reading {
 	__u32 nr_slots; /* room in those below */
 	struct stats_worker *workers; /* header.nr_slots */
 	struct stats_steer *steer; /* as many */
+	bool observed; /* the next is filled */
+	struct observe_row *tcp; /* header.nr_slots */
 	struct guard_reading guard; /* about.nr_ifaces 0: there is none */
 	struct stats_cell *cells; /* of a worker w and a route r: [w * STATS_ROUTES + r] */
 };

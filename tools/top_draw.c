@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tools/top_guard.h"
+#include "tools/top_tcp.h"
 #include "tools/top_text.h"
 
 enum colour { PLAIN, GOOD, WARM, BAD, TITLE };
@@ -139,6 +140,23 @@ static int draw_guard(const struct top_model *m, int y)
 	return y;
 }
 
+/* A line, where connections are observed. */
+static int draw_tcp(const struct top_model *m, int y)
+{
+	char n[4][TOP_NUMBER_LEN];
+	struct top_tcp t;
+
+	if (!top_tcp_read(m, TOP_TCP_ALL, &t))
+		return y;
+	put(y, 0, "tcp  rtt p50 %s p99 %s  accepted within %s (p99)  ",
+	    top_duration(t.rtt_p50_ns, n[0]), top_duration(t.rtt_p99_ns, n[1]),
+	    top_duration(t.wait_p99_below_ns, n[2]));
+	paint(t.retransmits ? WARM : PLAIN, true);
+	printw("%s retransmits/s", top_rate((double)t.retransmits / m->seconds, n[3]));
+	paint(t.retransmits ? WARM : PLAIN, false);
+	return y + 1;
+}
+
 static int draw_head(const struct top_screen *s)
 {
 	const struct top_model *m = s->model;
@@ -161,7 +179,7 @@ static int draw_head(const struct top_screen *s)
 	    m->conns[STATS_CONNS_OPEN], m->conns[STATS_CONNS_LINGER], m->threads_busy, m->threads,
 	    m->queued, m->log_dropped);
 	draw_history(s, 3);
-	return draw_guard(m, 4) + 1;
+	return draw_guard(m, draw_tcp(m, 4)) + 1;
 }
 
 /* --- tables --- */

@@ -267,6 +267,7 @@ int top_update(struct top_model *m, const struct top_reading *now, const struct 
 		m->room = now->header.nr_slots;
 	}
 	m->reading = now;
+	m->tcp_before = before && before->observed ? before : NULL;
 	m->guard_before = before && before->guard.about.nr_ifaces ? &before->guard : NULL;
 	m->uptime_ns = now->when_ns - now->header.start_ns;
 	m->seconds = (double)(now->when_ns - (before ? before->when_ns : now->header.start_ns)) / 1e9;

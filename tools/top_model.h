@@ -61,6 +61,7 @@ struct top_model {
 	/* Made by top_update(): */
 	const struct top_reading *reading;
 	const struct guard_reading *guard_before; /* NULL: since the start */
+	const struct top_reading *tcp_before; /* NULL: since the start */
 	double seconds; /* of the interval */
 	__u64 uptime_ns;
 	struct top_sum all;

@@ -2,6 +2,7 @@
 #include "tools/top_text.h"
 
 #include "tools/top_guard.h"
+#include "tools/top_tcp.h"
 
 static const char *const time_names[NR_STATS_TIMES] = STATS_TIME_NAMES;
 static const char *const conns_names[NR_STATS_CONNS] = STATS_CONNS_NAMES;
@@ -137,6 +138,7 @@ void top_print_table(FILE *f, const struct top_model *m)
 	for (__u32 i = 0; i < m->nr_workers; i++)
 		print_worker(f, &m->workers[i]);
 	top_guard_table(f, m);
+	top_tcp_table(f, m);
 }
 
 /* --- JSON --- */
@@ -256,6 +258,7 @@ void top_print_json(FILE *f, const struct top_model *m)
 	}
 	fputs("]", f);
 	top_guard_json(f, m);
+	top_tcp_json(f, m);
 	fprintf(f, "}\n");
 }
 
