@@ -261,7 +261,7 @@ test "a port below 1024 by CAP_NET_BIND_SERVICE alone, and what is lost is one l
   server = start_as_nobody("-w", 1, caps: %w[net_bind_service])
   assert_has server.pid, mask(:net_bind_service)
   assert_equal 1, lost(server).size, server.log
-  assert_match(/info: bpf: not used: neither root nor CAP_BPF; the kernel's hash .*, the statistics are in shared memory in /, lost(server).first)
+  assert_match(/info: bpf: cannot be used: neither root nor CAP_BPF; the kernel's hash .*, the statistics are in shared memory in /, lost(server).first)
 end
 
 test "an ordinary user: one line says what is lost" do
@@ -269,7 +269,7 @@ test "an ordinary user: one line says what is lost" do
   server = start_as_nobody("-w", 1, caps: [])
   [server.pid, *server.children].each { |pid| assert_none pid }
   assert_equal 1, lost(server).size, server.log
-  assert_match(/bpf: not used: neither root nor CAP_BPF; the kernel's hash spreads connections, the statistics are in shared memory in /, lost(server).first)
+  assert_match(/bpf: cannot be used: neither root nor CAP_BPF; the kernel's hash picks the workers, the statistics are in shared memory in /, lost(server).first)
   assert_none killed_and_replaced(server)
   assert server.stop.success?
 end
