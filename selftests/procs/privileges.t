@@ -218,7 +218,7 @@ test "an ordinary user with capabilities has all, and hands none on" do
       File.chown(NOBODY.uid, NOBODY.gid, pins)
     end
     Tap.after { Dir.rmdir(pins) if Dir.exist?(pins) }
-    server = start_as_nobody("-w", 2, "--instance", name, "--admin-listener-port", Server.free_port, caps: %w[bpf net_admin net_bind_service chown])
+    server = start_as_nobody("-w", 2, "--instance", name, "--admin-listener-port", Server.free_port, caps: %w[bpf perfmon net_admin net_bind_service chown])
     assert_has server.pid, mask(*BASE)
     server.children.each { |pid| assert_none pid }
     refute Procs.fds(server.pid).values.grep(/bpf-map/).empty?, "no BPF maps"
