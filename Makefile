@@ -87,12 +87,17 @@ format-check:
 	@$(clang-format) --dry-run -Werror $(sources)
 
 docs = $(wildcard README.md ARCHITECTURE.md LICENSE docs/*.md)
+completions = $(wildcard tools/completion/*)
+completion-folder = $(PREFIX)/share/bash-completion/completions
 install: progs
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/hyperion-bpf
 	install -m 755 $(installed) $(DESTDIR)$(PREFIX)/bin/
+	$(if $(completions),install -d $(DESTDIR)$(completion-folder) && \
+		install -m 644 $(completions) $(DESTDIR)$(completion-folder)/)
 	$(if $(docs),install -m 644 $(docs) $(DESTDIR)$(PREFIX)/share/doc/hyperion-bpf/)
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,hyperion-bpf hyperion-top hyperion-ctl)
+	rm -f $(DESTDIR)$(completion-folder)/hyperion-ctl
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/hyperion-bpf
 
 clean:

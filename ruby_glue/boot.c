@@ -31,6 +31,7 @@ extern const char glue_rb_path_templater[], glue_rb_path_templater_end[];
 extern const char glue_rb_runtime[], glue_rb_runtime_end[];
 extern const char glue_rb_server[], glue_rb_server_end[];
 extern const char glue_rb_page_cache[], glue_rb_page_cache_end[];
+extern const char glue_rb_trace[], glue_rb_trace_end[];
 
 static const struct glue_source sources[] = {
 	{ "hyperion.rb", glue_rb_hyperion, glue_rb_hyperion_end },
@@ -44,6 +45,7 @@ static const struct glue_source sources[] = {
 	{ "runtime.rb", glue_rb_runtime, glue_rb_runtime_end },
 	{ "server.rb", glue_rb_server, glue_rb_server_end },
 	{ "page_cache.rb", glue_rb_page_cache, glue_rb_page_cache_end },
+	{ "trace.rb", glue_rb_trace, glue_rb_trace_end },
 };
 
 /* There is one Ruby in a process, so there is one of these. */

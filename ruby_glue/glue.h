@@ -112,6 +112,9 @@ int glue_serve(struct app *app, u32 nr_threads, int stop_fd, u32 grace_ms) __mus
 int glue_serve_inline(void (*io)(void *arg), void *arg) __must_check;
 void glue_run_jobs(void *priv, struct job **jobs, u32 nr);
 
+/* For app_ops.trace: backtraces of all of Ruby's threads but its main one, see ruby_glue/trace.rb. */
+void glue_trace(struct app *app, int fd, u32 name);
+
 /* on_worker_shutdown hooks. */
 int glue_worker_shutdown(u32 index) __must_check;
 

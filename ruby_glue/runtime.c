@@ -45,7 +45,7 @@ static VALUE internal_log(VALUE self, VALUE level, VALUE text)
 static VALUE internal_log_level(VALUE self)
 {
 	(void)self;
-	return INT2FIX(log_level);
+	return INT2FIX(log_level_get());
 }
 
 void glue_init_runtime(VALUE internal)

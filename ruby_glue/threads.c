@@ -10,6 +10,7 @@
 
 #include "ruby_glue/internal.h"
 #include "ruby_glue/respond.h"
+#include "ruby_glue/trace.h"
 #include "server/clock.h"
 #include "server/log.h"
 
@@ -27,7 +28,8 @@ static struct crew {
 	struct app *app;
 	VALUE threads; /* an Array; who is killed is replaced */
 	u32 nr_started;
-	int grow_fd; /* eventfd: one more is wanted */
+	int wake_fd; /* eventfd, __atomic: the main thread has something to do; 0 = not yet */
+	u32 wanted; /* __atomic: one more thread */
 } crew;
 
 /* --- one thread --- */
@@ -178,39 +180,55 @@ static int end_crew(u32 grace_ms)
 	return -1;
 }
 
+void glue_wake_main(void)
+{
+	const u64 one = 1;
+	int fd = __atomic_load_n(&crew.wake_fd, __ATOMIC_SEQ_CST);
+
+	if (fd && write(fd, &one, sizeof(one)) < 0)
+		log_limited(LOG_LEVEL_ERROR, "ruby: cannot wake the main thread: %s",
+			    strerror(errno));
+}
+
 /* The I/O thread may make no thread of Ruby's: the main thread does. */
 static void want_thread(void *arg)
 {
-	const u64 one = 1;
-
 	(void)arg;
-	if (write(crew.grow_fd, &one, sizeof(one)) < 0)
-		log_limited(LOG_LEVEL_ERROR, "ruby: cannot ask for a thread: %s", strerror(errno));
+	/* Release pairs with the acquire of the exchange below. */
+	__atomic_store_n(&crew.wanted, 1, __ATOMIC_RELEASE);
+	glue_wake_main();
 }
 
-static void add_thread(void)
+static void main_woken(void)
 {
 	u64 nr;
 
-	if (read(crew.grow_fd, &nr, sizeof(nr)) < 0)
+	if (read(crew.wake_fd, &nr, sizeof(nr)) < 0)
 		return;
-	if (glue_protect(start_thread, Qtrue, NULL))
+	if (__atomic_exchange_n(&crew.wanted, 0, __ATOMIC_ACQUIRE) &&
+	    glue_protect(start_thread, Qtrue, NULL))
 		__atomic_store_n(&crew.app->growing, 0, __ATOMIC_RELEASE);
+	glue_trace_pending();
 }
 
 int glue_serve(struct app *app, u32 nr_threads, int stop_fd, u32 grace_ms)
 {
+	int fd;
+
 	assert(nr_threads && nr_threads == app->nr_threads);
 	crew.app = app;
-	crew.grow_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (crew.grow_fd < 0)
+	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (fd < 0)
 		return -1;
+	__atomic_store_n(&crew.wake_fd, fd, __ATOMIC_SEQ_CST);
 	/* Release pairs with the acquire in grow() of app.c: the I/O thread runs already. */
 	__atomic_store_n(&app->grow, want_thread, __ATOMIC_RELEASE);
 	if (glue_respond_init() || glue_protect(start_crew, Qnil, NULL))
 		return -1;
-	while (glue_wait_either(stop_fd, crew.grow_fd) != stop_fd)
-		add_thread();
+	/* Asked for before there was anything to wake. */
+	glue_trace_pending();
+	while (glue_wait_either(stop_fd, crew.wake_fd) != stop_fd)
+		main_woken();
 	app_stop(app);
 	return end_crew(grace_ms);
 }

@@ -45,10 +45,18 @@
 #define APP_EXTRA_MAX 1000u /* threads beyond nr_threads */
 #define APP_DATA_MAX (256 * MIB) /* of one answer; longer pieces are the caller's to cut */
 
+struct app;
+
 /* What the server needs of an application; the Ruby side and a fake implement it. */
 struct app_ops {
-	/* threads 0: runs them at once, on the calling thread, answers before it returns. */
+	/* threads 0 only: runs them at once, on the calling thread, answers before it returns. */
 	void (*run)(void *priv, struct job **jobs, u32 nr);
+	/*
+	 * Writes the backtraces of all its threads into @fd (taken over), then calls
+	 * app->traced with @name: now or later, on whichever thread. One that has not
+	 * begun when the next is asked for is dropped. May be NULL.
+	 */
+	void (*trace)(struct app *app, int fd, u32 name);
 };
 
 /* A connection that was hijacked and comes back to be served: see app_give(). Heap. */
@@ -64,8 +72,10 @@ struct app {
 	/* Set before the first job, then constant. */
 	void (*wake)(void *arg); /* lets the I/O thread's loop return; any thread */
 	void *wake_arg;
-	const struct app_ops *ops; /* threads 0 only, set by the owner */
+	const struct app_ops *ops; /* set by the owner */
 	void *priv;
+	void (*traced)(void *arg, u32 name); /* see ops->trace */
+	void *traced_arg;
 	u32 nr_threads; /* 0 = inline */
 	u32 max_jobs; /* submitted and not yet back */
 	u64 hold_ns; /* APP_HOLD_NS; 0 = never */

@@ -64,6 +64,7 @@ struct conf {
 	bool no_bpf;
 	bool observe; /* connections, by bpf/observe.bpf.c */
 	char instance[INSTANCE_LEN];
+	char control_group[CONF_TEXT_LEN]; /* "" = the one that Ruby runs as */
 	char admin_token[CONF_TEXT_LEN], admin_token_file[CONF_TEXT_LEN]; /* "" = none */
 	char admin_host[CONF_TEXT_LEN];
 	u16 admin_port; /* 0 = no listener of its own */

@@ -28,7 +28,12 @@ enum control_word {
 	CONTROL_HELLO, /* number: worker; it exists, its pid is in the credentials */
 	CONTROL_READY, /* it accepts */
 	CONTROL_QUIT, /* somebody with the token wants the server to stop */
+	CONTROL_FACTS, /* number: the order's; text: what its I/O thread knows, see worker_trace.c */
+	CONTROL_TRACED, /* number: the order's; its backtraces are written */
+	/* supervisor to worker */
+	CONTROL_TRACE, /* number: the order's; fds: where to write the backtraces of all threads */
 	/* supervisor to mold or worker */
+	CONTROL_LEVEL, /* number: the log level */
 	CONTROL_LOGS, /* fds: the access log, the error log */
 	CONTROL_INBOXES, /* fds: see rebalance_open() */
 	CONTROL_DRAIN, /* finish what is begun, then exit */

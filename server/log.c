@@ -179,7 +179,7 @@ bool log_line(enum log_level level, const char *fmt, ...)
 	va_list ap;
 	int n, m;
 
-	if (level < log_level)
+	if (level < log_level_get())
 		return true;
 	n = (int)log_start(line, LOG_START_MAX, level);
 	va_start(ap, fmt);

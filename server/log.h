@@ -15,7 +15,17 @@
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
-extern enum log_level log_level;
+extern enum log_level log_level; /* __atomic once there are threads: by these two */
+
+static inline enum log_level log_level_get(void)
+{
+	return __atomic_load_n(&log_level, __ATOMIC_RELAXED);
+}
+
+static inline void log_level_set(enum log_level level)
+{
+	__atomic_store_n(&log_level, level, __ATOMIC_RELAXED);
+}
 
 /* 0, or -EINVAL when @name is no level. */
 int log_level_parse(const char *name, enum log_level *out) __must_check;

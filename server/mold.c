@@ -204,7 +204,7 @@ static int load_app(struct mold *m, const struct glue_app *app)
 
 static int worker_life(struct mold *m, const struct control *c)
 {
-	static const struct app_ops inline_ops = { .run = glue_run_jobs };
+	static const struct app_ops ops = { .run = glue_run_jobs, .trace = glue_trace };
 	struct glue_app app = app_settings(m->conf);
 	struct ruby_worker rw = {
 		.params = {
@@ -220,7 +220,7 @@ static int worker_life(struct mold *m, const struct control *c)
 			.front = m->front,
 			.started = io_started,
 			.stopped = io_stopped,
-			.app_ops = &inline_ops,
+			.app_ops = &ops,
 			.arg = &rw,
 		},
 		.started_fd = eventfd(0, EFD_CLOEXEC),
@@ -370,6 +370,9 @@ static int take_orders(struct mold *m)
 			break;
 		case CONTROL_LOGS:
 			take_logs(m, &c);
+			break;
+		case CONTROL_LEVEL:
+			log_level_set((enum log_level)c.number);
 			break;
 		case CONTROL_FORK:
 			left = fork_worker(m, &c);

@@ -47,6 +47,7 @@ SET_TEXT(error_log);
 SET_TEXT(admin_token_file);
 SET_TEXT(admin_host);
 SET_TEXT(pidfile);
+SET_TEXT(control_group);
 
 SET_BOOL(pin);
 SET_BOOL(preload);
@@ -382,6 +383,8 @@ const struct option_desc options[] = {
 	{ "pidfile", 0, "FILE", NULL, "write the process id there", set_pidfile },
 	{ "instance", 0, "NAME", "HYPERION_INSTANCE",
 	  "name of this server, the one that hyperion-top knows it by (default)", set_instance },
+	{ "control-group", 0, "NAME", NULL,
+	  "members may read by hyperion-ctl (the group that Ruby runs as)", set_control_group },
 	{ "admin-token", 0, "TOKEN", "HYPERION_ADMIN_TOKEN",
 	  "serve /-/metrics, /-/stats and /-/quit to who sends it (none)", set_admin_token },
 	{ "admin-token-file", 0, "FILE", NULL,

@@ -17,6 +17,7 @@ struct req *req_new(struct http *http, struct link *link)
 	r->link = link;
 	list_init(&r->order);
 	list_init(&r->submit);
+	list_init(&r->with_app);
 	list_init(&r->lent_order);
 	outq_init(&r->out, &http->out);
 	arena_init(&r->arena, &http->arenas);

@@ -80,6 +80,7 @@ struct req {
 	struct view method_name, target, referer, user_agent;
 	struct view request_id; /* as client and app know it; also for the app */
 	struct list submit; /* among those that wait to be handed to the app */
+	struct list with_app; /* among those that it has */
 	struct answer *lent; /* its producer still fills it; NULL = none */
 	u64 lent_ns; /* since when */
 	struct list lent_order; /* in http->lent */

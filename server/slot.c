@@ -126,18 +126,29 @@ int slot_open(struct slots *s, u32 id)
 	return 0;
 }
 
+static void close_one(struct slots *s, u32 id, u32 b)
+{
+	int *fd = &s->slots[id].listeners[b];
+
+	/* Its worker closes its copy when the queue is empty: it has to become empty. */
+	if (*fd >= 0 && !slots_shared(s, b))
+		bind_stop_new(*fd);
+	if (*fd >= 0 && (id == 0 || !slots_shared(s, b)))
+		close(*fd);
+	*fd = -1;
+}
+
 void slot_close(struct slots *s, u32 id)
 {
-	for (u32 b = 0; b < s->conf->nr_binds; b++) {
-		int *fd = &s->slots[id].listeners[b];
+	for (u32 b = 0; b < s->conf->nr_binds; b++)
+		close_one(s, id, b);
+}
 
-		/* Its worker closes its copy when the queue is empty: it has to become empty. */
-		if (*fd >= 0 && !slots_shared(s, b))
-			bind_stop_new(*fd);
-		if (*fd >= 0 && (id == 0 || !slots_shared(s, b)))
-			close(*fd);
-		*fd = -1;
-	}
+void slot_leave(struct slots *s, u32 id)
+{
+	for (u32 b = 0; b < s->conf->nr_binds; b++)
+		if (!slots_shared(s, b))
+			close_one(s, id, b);
 }
 
 void slots_close(struct slots *s)

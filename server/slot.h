@@ -22,6 +22,7 @@ struct slot {
 	pid_t pid; /* 0 = not known */
 	int control_fd; /* -1 when empty */
 	bool has_inbox; /* its process was told of those of all */
+	u32 nr_starts; /* processes that it has had */
 	u32 backoff_ms;
 	u64 start_at_ms;
 	int listeners[MAX_BINDS]; /* -1 = not open */
@@ -53,6 +54,12 @@ bool slots_shared(const struct slots *s, u32 b);
 int slot_open(struct slots *s, u32 id) __must_check;
 
 void slot_close(struct slots *s, u32 id);
+
+/*
+ * The same, but for what it shares with other slots: its worker is to leave, and the next
+ * one in it opens anew.
+ */
+void slot_leave(struct slots *s, u32 id);
 
 /* Closes everything; what waits in the queues of live workers stays with them. */
 void slots_close(struct slots *s);

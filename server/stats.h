@@ -66,5 +66,6 @@ void stats_turn(struct stats *s, u64 from_ns, u64 to_ns, u32 events);
 /* A counter of ours, for which there is one writer. */
 #define stats_add(counter, n) __atomic_store_n(&(counter), (counter) + (n), __ATOMIC_RELAXED)
 #define stats_set(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
+#define stats_get(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 
 #endif

@@ -123,6 +123,7 @@ int supervisor_listen(struct supervisor *s)
 		return err;
 	post_open(s);
 	observing_open(s);
+	supervisor_ctl_open(s);
 	s->listening = true;
 	for (u32 i = 0; !err && i < s->nr_wanted; i++)
 		err = slot_open(&s->slots, i);
@@ -233,6 +234,7 @@ static int time_to_wait(struct supervisor *s)
 	u64 now = supervisor_clock_ms(), at = earlier(s->kill_at_ms, s->mold.kill_at_ms);
 
 	at = earlier(at, supervisor_guard_sweep(s));
+	at = earlier(at, supervisor_ctl_due_ms(s));
 
 	for (u32 i = 0; workers_can_start(s) && i < s->nr_wanted; i++)
 		if (s->slots.slots[i].state == SLOT_EMPTY)
@@ -248,7 +250,7 @@ static int time_to_wait(struct supervisor *s)
 
 static void wait_for_news(struct supervisor *s)
 {
-	struct pollfd fds[MAX_WORKERS + INBOX_MAX + 2];
+	struct pollfd fds[MAX_WORKERS + INBOX_MAX + CTL_CLIENTS + 3];
 	nfds_t n = 0;
 
 	fds[n++] = (struct pollfd){ .fd = s->signal_fd, .events = POLLIN };
@@ -259,6 +261,7 @@ static void wait_for_news(struct supervisor *s)
 			fds[n++] = (struct pollfd){ .fd = s->slots.slots[i].control_fd,
 						    .events = POLLIN };
 	n += post_poll(s, fds + n);
+	n += supervisor_ctl_poll(s, fds + n);
 	if (poll(fds, n, time_to_wait(s)) < 0 && errno != EINTR)
 		log_error("supervisor: poll: %s", strerror(errno));
 }
@@ -284,6 +287,7 @@ static void watch(struct supervisor *s)
 		post_pass_on(s);
 		kill_late(s);
 		steering_look(s);
+		supervisor_ctl_turn(s);
 	}
 }
 
@@ -309,6 +313,7 @@ static void clean_up(struct supervisor *s)
 	steering_close(s);
 	guard_close(&s->guard);
 	post_close(s);
+	supervisor_ctl_close(s);
 	observe_close(&s->observe);
 	stats_area_close(&s->stats);
 	if (s->listening)
@@ -352,8 +357,10 @@ int supervisor_run(struct conf *conf, enum conf_action action, int argc, char **
 	s->argc = argc;
 	s->argv = argv;
 	s->signal_fd = s->mold.control_fd = s->log_fd = s->error_fd = -1;
+	s->started_ms = supervisor_clock_ms();
 	stats_area_init(&s->stats);
 	guard_init(&s->guard);
+	supervisor_ctl_init(s);
 	/* Before anything is executed: they must not leak. */
 	s->nr_passed = notify_listen_fds();
 	slots_init(&s->slots, conf, 0);

@@ -58,25 +58,27 @@ void logs_send(const struct supervisor *s, int control_fd)
 }
 
 /* What cannot be opened stays as it was. */
-static void reopen(const struct supervisor *s, const char *option, const char *path, int standard,
-		   int *fd)
+static int reopen(const struct supervisor *s, const char *option, const char *path, int standard,
+		  int *fd)
 {
 	int new = path[0] ? open_log(s, option, path, standard) : -1;
 
 	if (new < 0)
-		return;
+		return path[0] ? -EIO : 0;
 	close(*fd);
 	*fd = new;
+	return 0;
 }
 
-void logs_reopen(struct supervisor *s)
+int logs_reopen(struct supervisor *s)
 {
 	const struct conf *conf = s->conf;
+	int err, err2;
 
 	if (!s->served || (!conf->log_file[0] && !conf->error_log[0]))
-		return;
-	reopen(s, "log-file", conf->log_file, STDOUT_FILENO, &s->log_fd);
-	reopen(s, "error-log", conf->error_log, STDERR_FILENO, &s->error_fd);
+		return 0;
+	err = reopen(s, "log-file", conf->log_file, STDOUT_FILENO, &s->log_fd);
+	err2 = reopen(s, "error-log", conf->error_log, STDERR_FILENO, &s->error_fd);
 	logs_use(s);
 	if (s->mold.state == MOLD_READY)
 		logs_send(s, s->mold.control_fd);
@@ -84,4 +86,5 @@ void logs_reopen(struct supervisor *s)
 		if (s->slots.slots[i].state != SLOT_EMPTY)
 			logs_send(s, s->slots.slots[i].control_fd);
 	log_info("log: files opened anew");
+	return err ? err : err2;
 }

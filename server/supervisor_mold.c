@@ -80,6 +80,8 @@ void mold_read(struct supervisor *s)
 			/* Before its first order to fork; an app that does not load says so on stderr. */
 			if (s->listening)
 				logs_send(s, m->control_fd);
+			/* It may have been changed since the settings were read. */
+			control_say(m->control_fd, CONTROL_LEVEL, log_level_get());
 			m->backoff_ms = 0;
 			snprintf(s->ruby, sizeof(s->ruby), "%.*s", (int)c.text_len, c.text);
 			if (s->action == CONF_CHECK)

@@ -18,6 +18,7 @@
 #include "server/slot.h"
 #include "server/stats_area.h"
 #include "server/steer.h"
+#include "server/supervisor_ctl.h"
 #include "server/worker.h"
 
 enum mold_state {
@@ -88,6 +89,8 @@ struct supervisor {
 	struct observe observe;
 	struct guard guard;
 	struct inboxes inboxes;
+	u64 started_ms;
+	struct supervisor_ctl ctl;
 };
 
 /* --- supervisor.c --- */
@@ -138,8 +141,8 @@ void logs_use(struct supervisor *s);
 /* To a mold or worker. */
 void logs_send(const struct supervisor *s, int control_fd);
 
-/* Files by their names once more, for all processes. */
-void logs_reopen(struct supervisor *s);
+/* Files by their names once more, for all processes. 0, or -EIO: some stayed as they were. */
+int logs_reopen(struct supervisor *s);
 
 /* --- supervisor_privileges.c --- */
 
@@ -175,6 +178,12 @@ void workers_tell(struct supervisor *s, enum control_word word);
 
 /* One more (@by 1) or less (-1). */
 void workers_change(struct supervisor *s, int by);
+
+/*
+ * That worker finishes what it has and is replaced. 0; -ENOENT: there is none; -EALREADY: it
+ * leaves; -EAGAIN: it does not serve yet.
+ */
+int workers_drain(struct supervisor *s, u32 id) __must_check;
 
 /* What they say. */
 void workers_read(struct supervisor *s);

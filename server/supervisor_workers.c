@@ -65,6 +65,7 @@ static int start_worker(struct supervisor *s, u32 id)
 	slot->control_fd = pair[0];
 	slot->state = SLOT_STARTING;
 	slot->ready_at_ms = 0;
+	slot->nr_starts++;
 	return 0;
 }
 
@@ -176,6 +177,8 @@ static void read_worker(struct supervisor *s, struct slot *slot)
 			became_ready(s, slot);
 		else if (c.word == CONTROL_QUIT && s->served)
 			supervisor_stop(s, STOP_DRAIN);
+		else if (c.word == CONTROL_FACTS || c.word == CONTROL_TRACED)
+			trace_said(s, slot, &c);
 	}
 }
 
@@ -201,6 +204,29 @@ void workers_change(struct supervisor *s, int by)
 	/* Its share of the group ends with the last copy of its listeners. */
 	tell(&s->slots.slots[wanted], CONTROL_DRAIN);
 	slot_close(&s->slots, wanted);
+}
+
+static bool others_serve(const struct supervisor *s, u32 id)
+{
+	for (u32 i = 0; i < s->nr_wanted; i++)
+		if (i != id && s->slots.slots[i].state == SLOT_READY)
+			return true;
+	return false;
+}
+
+int workers_drain(struct supervisor *s, u32 id)
+{
+	struct slot *slot = &s->slots.slots[id];
+
+	if (id >= MAX_WORKERS || slot->state == SLOT_EMPTY)
+		return -ENOENT;
+	if (slot->state != SLOT_READY)
+		return slot->state == SLOT_LEAVING ? -EALREADY : -EAGAIN;
+	/* With nobody beside it, what comes meanwhile waits in its queue for the next one. */
+	if (others_serve(s, id))
+		slot_leave(&s->slots, id);
+	tell(slot, CONTROL_DRAIN);
+	return 0;
 }
 
 /* It may have died just behind our last look at what it says. */
@@ -237,6 +263,7 @@ void workers_died(struct supervisor *s, pid_t pid, int status)
 		return;
 	say_exit(s, slot, status);
 	steering_died(s, (u32)(slot - s->slots.slots));
+	trace_gone(s, pid);
 	stats_area_worker_gone(&s->stats, (u32)(slot - s->slots.slots));
 	empty_slot(s, slot);
 }

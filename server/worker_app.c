@@ -17,6 +17,7 @@ int worker_init_app(struct worker *w, const struct worker_params *params)
 {
 	int err;
 
+	list_init(&w->with_app);
 	if (!params->has_app)
 		return 0;
 	err = app_init(&w->app, w->conf->nr_threads, w->conf->max_pending, worker_wake, w->loop);
@@ -59,8 +60,10 @@ static bool reap_answers(struct worker *w)
 		any = true;
 		w->nr_with_app -= last;
 		w->http.nr_withdrawn -= !!(a->flags & ANSWER_DROPPED);
-		if (last)
+		if (last) {
+			list_del(&r->with_app);
 			note_times(w, r);
+		}
 		if (l) {
 			l->proto->answer(l, r, a);
 			conn_touch(conn_of_link(l));
@@ -150,6 +153,7 @@ static void submit_jobs(struct worker *w)
 			continue;
 		}
 		list_del(&r->submit);
+		list_add_tail(&r->with_app, &w->with_app);
 		w->http.nr_submit--;
 		w->nr_with_app++;
 	}

@@ -70,6 +70,10 @@ static void control_ready(struct io *io, int revents)
 			take_logs(w, &c);
 		else if (c.word == CONTROL_INBOXES)
 			rebalance_open(&w->rebalance, c.fds, c.nr_fds);
+		else if (c.word == CONTROL_LEVEL)
+			log_level_set((enum log_level)c.number);
+		else if (c.word == CONTROL_TRACE)
+			worker_trace(w, &c);
 	}
 	if (n == -EAGAIN && loop_poll(w->loop, io, POLLIN) == -EINPROGRESS)
 		return;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the parts of a worker share: worker.c (its life and its loop),
- * worker_app.c (jobs and answers) and worker_control.c (the supervisor's words).
+ * worker_app.c (jobs and answers), worker_control.c (the supervisor's words) and worker_trace.c
+ * (what it is busy with).
  * Nobody else includes it.
  */
 #ifndef HYPERION_SERVER_WORKER_STATE_H
@@ -45,7 +46,8 @@ struct worker {
 	struct log_writer log;
 	struct reqid ids;
 	bool has_app;
-	u32 nr_with_app; /* jobs that the app has */
+	u32 nr_with_app; /* jobs that the app has ... */
+	struct list with_app; /* ... as they were handed over */
 	bool uses_uring;
 	struct stats stats;
 	struct worker_load load;
@@ -75,6 +77,13 @@ void worker_exchange(struct worker *w);
 
 /* How loaded we are, for who steers. Behind a look into the app's queue: see worker_load.h. */
 void worker_publish_load(struct worker *w);
+
+/* --- worker_trace.c --- */
+
+struct control;
+
+/* What this thread knows goes to the supervisor now, Ruby's backtraces when Ruby gets to it. */
+void worker_trace(struct worker *w, const struct control *c);
 
 /* --- worker_control.c --- */
 
