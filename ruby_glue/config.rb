@@ -43,7 +43,7 @@ module Hyperion
       PLAIN = %i[
         workers threads environment rackup preload pidfile io_uring max_header_bytes max_body_bytes max_pending
         max_connections max_request_read_seconds read_timeout idle_keepalive graceful_timeout
-        static_recheck tcp_congestion max_in_flight_per_conn max_request_seconds rebalance observe
+        static_recheck tcp_congestion max_in_flight_per_conn max_request_seconds rebalance observe control_group
       ].to_h { |name| [name, name.to_s] }.merge(thread_count: "threads").freeze
 
       ADMIN = { token: "admin_token", token_file: "admin_token_file", listener_port: "admin_listener_port",

@@ -321,3 +321,36 @@ test "a wrong --control-group, and none" do
   assert_match(/--control-group there-is-none: there is no such group/, server.log)
   assert_equal 0, File.stat(server.control).gid
 end
+
+# What bash would offer for the last of @words, "" for a new one.
+def completions(*words)
+  code = <<~'BASH'
+    source tools/completion/hyperion-ctl
+    complete -p hyperion-ctl >/dev/null || exit 1
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+    _hyperion_ctl
+    printf '%s\n' "${COMPREPLY[@]}"
+  BASH
+  out, err, status = Open3.capture3("bash", "-c", code, "bash", CTL, *words, chdir: Server::ROOT)
+  assert_equal ["", 0], [err, status.exitstatus], words.inspect
+  out.split("\n").reject(&:empty?).sort
+end
+
+test "bash completes commands, options, arguments", seconds: 20 do
+  listed = run_ctl("--help")[0]
+  commands = listed[/^Commands:\n(.*?)\n\n/m, 1].scan(/^  (\S+)/).flatten
+  options = listed[/^Options:\n(.*?)\n\n/m, 1].scan(/--[a-z]+(?= )/).uniq - ["--wait"] | ["--wait"]
+  assert_equal commands.sort, completions("")
+  assert_equal options.sort, completions("-")
+  assert_equal %w[deny drain], completions("d")
+  assert_equal %w[debug error info warn], completions("--json", "log-level", "")
+  assert_equal %w[+1 -1], completions("workers", "")
+  assert_equal %w[for], completions("deny", "192.0.2.7", "")
+  assert_equal [], completions("status", "")
+  assert_equal [], completions("--timeout", "")
+  server = serve("-w", 3, nobody: false)
+  assert_equal %w[0 1 2], completions("-i", server.instance, "drain", "")
+  assert_equal %w[1], completions("--instance", server.instance, "--timeout", "5", "backtrace", "1")
+  assert_include completions("-i", server.instance[0..-2]), server.instance
+  assert_equal [server.control], completions("-s", server.control[0..-3])
+end
