@@ -12,26 +12,17 @@
 
 #define TRACE_MS 2000u /* for a backtrace, unless the request says */
 
-/* One request that is being carried out. */
-struct call {
-	struct supervisor *s;
-	const struct ctl_client *client;
-	struct ctl_request request;
-	json_t *body; /* of the answer */
-	bool kept; /* it is answered later, and the request is not ours any more */
-};
-
 struct command {
 	const char *name;
 	const char *takes;
 	const char *help;
 	bool reads; /* may be asked by who may only read */
-	void (*run)(struct call *call);
+	void (*run)(struct ctl_call *call);
 };
 
 /* --- answers --- */
 
-static __printf(2, 3) void say(struct call *call, const char *fmt, ...)
+void ctl_say(struct ctl_call *call, const char *fmt, ...)
 {
 	char text[CTL_WHY_LEN];
 	va_list args;
@@ -44,7 +35,7 @@ static __printf(2, 3) void say(struct call *call, const char *fmt, ...)
 	json_object_set_new(call->body, "message", ctl_string(text, strlen(text)));
 }
 
-static void set_number(struct call *call, const char *key, u64 n)
+void ctl_set_number(struct ctl_call *call, const char *key, u64 n)
 {
 	if (!call->body)
 		call->body = json_object();
@@ -52,7 +43,7 @@ static void set_number(struct call *call, const char *key, u64 n)
 }
 
 /* Only a server that serves can change. */
-static bool serves(struct call *call)
+static bool serves(struct ctl_call *call)
 {
 	const struct supervisor *s = call->s;
 
@@ -66,7 +57,7 @@ static bool serves(struct call *call)
 
 /* --- the commands --- */
 
-static void run_status(struct call *call)
+static void run_status(struct ctl_call *call)
 {
 	if (!ctl_request_complete(&call->request))
 		return;
@@ -75,7 +66,7 @@ static void run_status(struct call *call)
 		ctl_request_fail(&call->request, CTL_INTERNAL, "out of memory");
 }
 
-static void run_workers(struct call *call)
+static void run_workers(struct ctl_call *call)
 {
 	struct ctl_request *r = &call->request;
 	struct supervisor *s = call->s;
@@ -94,11 +85,11 @@ static void run_workers(struct call *call)
 	}
 	while (s->nr_wanted != wanted)
 		workers_change(s, s->nr_wanted < wanted ? 1 : -1);
-	set_number(call, "workers", s->nr_wanted);
-	say(call, "workers=%u", s->nr_wanted);
+	ctl_set_number(call, "workers", s->nr_wanted);
+	ctl_say(call, "workers=%u", s->nr_wanted);
 }
 
-static void run_drain(struct call *call)
+static void run_drain(struct ctl_call *call)
 {
 	struct ctl_request *r = &call->request;
 	u32 id = (u32)ctl_request_number(r, "worker", 0, MAX_WORKERS - 1);
@@ -117,14 +108,14 @@ static void run_drain(struct call *call)
 		ctl_request_fail(r, CTL_REFUSED, "worker %u is only starting", id);
 		return;
 	default:
-		set_number(call, "worker", id);
-		set_number(call, "pid", (u64)pid);
-		say(call, "worker %u (pid %d) finishes what it has, then it is replaced", id,
-		    (int)pid);
+		ctl_set_number(call, "worker", id);
+		ctl_set_number(call, "pid", (u64)pid);
+		ctl_say(call, "worker %u (pid %d) finishes what it has, then it is replaced", id,
+			(int)pid);
 	}
 }
 
-static void run_log_level(struct call *call)
+static void run_log_level(struct ctl_call *call)
 {
 	struct supervisor *s = call->s;
 	struct ctl_request *r = &call->request;
@@ -144,10 +135,10 @@ static void run_log_level(struct call *call)
 	for (u32 i = 0; i < MAX_WORKERS; i++)
 		if (s->slots.slots[i].control_fd >= 0)
 			control_say(s->slots.slots[i].control_fd, CONTROL_LEVEL, level);
-	say(call, "log-level=%s", log_level_name(level));
+	ctl_say(call, "log-level=%s", log_level_name(level));
 }
 
-static void run_backtrace(struct call *call)
+static void run_backtrace(struct ctl_call *call)
 {
 	struct ctl_request *r = &call->request;
 	u32 worker = (u32)ctl_request_number(r, "worker", 0, MAX_WORKERS - 1);
@@ -159,39 +150,39 @@ static void run_backtrace(struct call *call)
 		call->kept = trace_start(call->s, call->client, r, worker, timeout_ms);
 }
 
-static void run_reopen_logs(struct call *call)
+static void run_reopen_logs(struct ctl_call *call)
 {
 	const struct conf *conf = call->s->conf;
 
 	if (!ctl_request_complete(&call->request) || !serves(call))
 		return;
 	if (!conf->log_file[0] && !conf->error_log[0])
-		say(call, "no log goes to a file (--log-file, --error-log)");
+		ctl_say(call, "no log goes to a file (--log-file, --error-log)");
 	else if (logs_reopen(call->s))
 		ctl_request_fail(
 			&call->request, CTL_REFUSED,
 			"a log cannot be opened and stays as it was; the error log says why");
 	else
-		say(call, "log files opened anew");
+		ctl_say(call, "log files opened anew");
 }
 
-static void run_stop(struct call *call)
+static void run_stop(struct ctl_call *call)
 {
 	if (!ctl_request_complete(&call->request))
 		return;
 	supervisor_stop(call->s, call->s->served ? STOP_DRAIN : STOP_NOW);
-	say(call, "stopping, requests are finished first");
+	ctl_say(call, "stopping, requests are finished first");
 }
 
-static void run_quit(struct call *call)
+static void run_quit(struct ctl_call *call)
 {
 	if (!ctl_request_complete(&call->request))
 		return;
 	supervisor_stop(call->s, STOP_NOW);
-	say(call, "stopping at once");
+	ctl_say(call, "stopping at once");
 }
 
-static void run_help(struct call *call);
+static void run_help(struct ctl_call *call);
 
 static const struct command commands[] = {
 	{ "status", "", "what runs, and how it is", true, run_status },
@@ -200,13 +191,19 @@ static const struct command commands[] = {
 	{ "log-level", "level: debug, info, warn, error", "of all processes", false, run_log_level },
 	{ "backtrace", "worker: number, timeout_ms: 100...30000 (2000)", "of its Ruby threads",
 	  false, run_backtrace },
+	{ "deny", "cidr, seconds: 1...31622400 (for good)", "the guard drops what comes from there",
+	  false, ctl_run_deny },
+	{ "allow", "cidr, seconds: 1...31622400 (for good)", "... but lets that pass", false,
+	  ctl_run_allow },
+	{ "forget", "cidr", "neither denied nor allowed any more", false, ctl_run_forget },
+	{ "lists", "", "what the guard denies and allows", true, ctl_run_lists },
 	{ "reopen-logs", "", "log files by their names once more", false, run_reopen_logs },
 	{ "stop", "", "stops when all requests are answered", false, run_stop },
 	{ "quit", "", "stops at once", false, run_quit },
 	{ "help", "", "these commands", true, run_help },
 };
 
-static void run_help(struct call *call)
+static void run_help(struct ctl_call *call)
 {
 	json_t *list = json_array();
 
@@ -223,7 +220,7 @@ static void run_help(struct call *call)
 
 /* --- a line --- */
 
-static void carry_out(struct call *call)
+static void carry_out(struct ctl_call *call)
 {
 	const struct ctl_client *client = call->client;
 	struct ctl_request *r = &call->request;
@@ -251,7 +248,7 @@ static void carry_out(struct call *call)
 static void take_line(void *arg, struct ctl_client *client, const char *line, size_t line_len)
 {
 	struct supervisor *s = arg;
-	struct call call = { .s = s, .client = client };
+	struct ctl_call call = { .s = s, .client = client };
 	size_t len = 0;
 	char *text;
 

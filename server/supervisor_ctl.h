@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the control socket can ask of the supervisor: supervisor_ctl.c (the
- * commands), supervisor_status.c and supervisor_trace.c (backtraces of a worker,
- * which are answered later).
+ * commands), supervisor_ctl_guard.c (those of the guard), supervisor_status.c and
+ * supervisor_trace.c (backtraces of a worker, which are answered later).
  */
 #ifndef HYPERION_SERVER_SUPERVISOR_CTL_H
 #define HYPERION_SERVER_SUPERVISOR_CTL_H
@@ -37,7 +37,20 @@ struct supervisor_ctl {
 	struct trace traces[MAX_TRACES];
 };
 
+/* One request that is being carried out. */
+struct ctl_call {
+	struct supervisor *s;
+	const struct ctl_client *client;
+	struct ctl_request request;
+	json_t *body; /* of the answer */
+	bool kept; /* it is answered later, and the request is not ours any more */
+};
+
 /* --- supervisor_ctl.c --- */
+
+/* The answer's message, for people. */
+void ctl_say(struct ctl_call *call, const char *fmt, ...) __printf(2, 3);
+void ctl_set_number(struct ctl_call *call, const char *key, u64 n);
 
 void supervisor_ctl_init(struct supervisor *s);
 
@@ -54,6 +67,16 @@ void supervisor_ctl_turn(struct supervisor *s);
 
 /* NULL when memory is out. */
 json_t *supervisor_status(const struct supervisor *s) __must_check;
+
+/* --- supervisor_ctl_guard.c --- */
+
+void ctl_run_deny(struct ctl_call *call);
+void ctl_run_allow(struct ctl_call *call);
+void ctl_run_forget(struct ctl_call *call);
+void ctl_run_lists(struct ctl_call *call);
+
+/* For `status`: the interfaces, null when nothing is guarded. */
+json_t *ctl_guard_status(const struct supervisor *s);
 
 /* --- supervisor_trace.c --- */
 

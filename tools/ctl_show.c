@@ -101,6 +101,13 @@ static void show_status(const json_t *a)
 		put(json_string_value(item) ? json_string_value(item) : "-");
 		putchar('\n');
 	}
+	json_array_foreach (json_object_get(a, "guard"), i, item) {
+		printf("guard on ");
+		put(text_of(item, "interface"));
+		printf(" (");
+		put(text_of(item, "mode"));
+		printf(")\n");
+	}
 	printf("\nWORKER     PID STATE           UP RESTARTS   CONNS     BUSY QUEUED  REQUESTS     "
 	       " RSS\n");
 	json_array_foreach (json_object_get(a, "workers"), i, item)
@@ -180,8 +187,8 @@ static void show_lists(const json_t *a)
 	if (!json_array_size(json_object_get(a, "deny")) &&
 	    !json_array_size(json_object_get(a, "allow")))
 		printf("nothing is denied, nothing allowed\n");
-	if (number_of(a, "left_out"))
-		printf("... and %lld more\n", number_of(a, "left_out"));
+	if (json_is_true(json_object_get(a, "more")))
+		printf("... and more\n");
 }
 
 /* --- */

@@ -272,6 +272,16 @@ test "a server that does not answer, goes meanwhile, or is none" do
   end
 end
 
+test "without --attach there is no guard, and what would give one" do
+  server = serve("-w", 1)
+  assert_equal nil, server.status.fetch("guard")
+  [%w[deny ::1], %w[allow 192.0.2.0/24 for 10m], %w[forget ::1], %w[lists]].each do |words|
+    out, err, code = run_ctl("-i", server.instance, *words)
+    assert_equal ["", 1], [out, code]
+    assert_match(/this server has no guard; start it with one: hyperion-bpf --attach/, err)
+  end
+end
+
 AS_NOBODY = ["setpriv", "--reuid", Server::NOBODY.to_s, "--regid", Server::NOBODY.to_s].freeze
 
 # The program where nobody can get at it.
@@ -297,7 +307,7 @@ test "another user is not let in; the group reads" do
   server = serve("-w", 1, "--control-group", "daemon", nobody: false)
   member = AS_NOBODY + ["--groups", daemon.to_s]
   assert_equal [0, ""], ctl_as(member, "-i", server.instance, "status").values_at(2, 1)
-  [%w[drain 0], %w[workers +1], %w[log-level debug], %w[backtrace 0], %w[reopen-logs], %w[stop], %w[quit]].each do |words|
+  [%w[drain 0], %w[workers +1], %w[log-level debug], %w[backtrace 0], %w[reopen-logs], %w[deny ::1], %w[stop], %w[quit]].each do |words|
     out, err, code = ctl_as(member, "-i", server.instance, *words)
     assert_equal ["", 4], [out, code], words.first
     assert_match(/#{words.first} is for root and the user that runs the server \(uid 0\), not for uid #{Server::NOBODY}$/, err)

@@ -19,7 +19,9 @@ test "lines that are none" do
     asking("status", worker: 1) => "bad_argument", asking("drain") => "bad_argument",
     asking("drain", worker: "0") => "bad_argument", asking("drain", worker: 256) => "bad_argument",
     asking("drain", worker: 1e300) => "bad_argument", asking("workers", by: 1, to: 2) => "bad_argument",
-    asking("log-level", level: "loud") => "bad_argument", asking("backtrace", worker: 0, timeout_ms: 1) => "bad_argument" }.each do |line, code|
+    asking("log-level", level: "loud") => "bad_argument", asking("backtrace", worker: 0, timeout_ms: 1) => "bad_argument",
+    asking("deny", cidr: "300.1.2.3") => "bad_argument", asking("deny", cidr: "::1", seconds: 0) => "bad_argument",
+    asking("deny", cidr: "::1/#{"1" * 60}") => "bad_argument", asking("deny", cidr: "::1") => "no_guard" }.each do |line, code|
     answer = answer_to(socket, line)
     assert_equal [1, false, code], [answer["v"], answer["ok"], error_code(answer)], line.inspect
   end
