@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -147,6 +148,17 @@ static enum ctl_outcome say_forbidden(struct ctl_link *l, const char *path)
 		    strcmp(user, "root") ? " or " : "", strcmp(user, "root") ? user : "", group);
 }
 
+/* Who listens there, as a descriptor; -1: unknown here. */
+static int server_of(int fd)
+{
+	struct ucred who = { 0 };
+	socklen_t len = sizeof(who);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) || who.pid <= 0)
+		return -1;
+	return (int)syscall(SYS_pidfd_open, who.pid, 0);
+}
+
 static enum ctl_outcome connect_to(struct ctl_link *l, const char *path)
 {
 	int fd = try(path);
@@ -156,6 +168,7 @@ static enum ctl_outcome connect_to(struct ctl_link *l, const char *path)
 		poll(NULL, 0, 20);
 	if (fd >= 0) {
 		l->fd = fd;
+		l->process_fd = server_of(fd);
 		return CTL_FINE;
 	}
 	switch (fd) {
@@ -184,6 +197,7 @@ enum ctl_outcome ctl_link_open(struct ctl_link *l, const char *instance, const c
 
 	*l = (struct ctl_link){
 		.fd = -1,
+		.process_fd = -1,
 		.until_ms = now_ms() + (long long)(patience * 1000),
 		.patience = patience,
 	};
@@ -205,10 +219,10 @@ enum ctl_outcome ctl_link_open(struct ctl_link *l, const char *instance, const c
 
 /* --- lines --- */
 
-/* Until @events; CTL_FAILED when patience is over. */
-static enum ctl_outcome wait_for(struct ctl_link *l, short events)
+/* Until @events of @fd; CTL_FAILED when patience is over. */
+static enum ctl_outcome wait_for(struct ctl_link *l, int fd, short events)
 {
-	struct pollfd pfd = { .fd = l->fd, .events = events };
+	struct pollfd pfd = { .fd = fd, .events = events };
 
 	for (;;) {
 		long long left = l->until_ms - now_ms();
@@ -233,7 +247,7 @@ static enum ctl_outcome went(struct ctl_link *l)
 static enum ctl_outcome send_all(struct ctl_link *l, const char *p, size_t len)
 {
 	while (len) {
-		enum ctl_outcome outcome = wait_for(l, POLLOUT);
+		enum ctl_outcome outcome = wait_for(l, l->fd, POLLOUT);
 		ssize_t n;
 
 		if (outcome)
@@ -267,7 +281,7 @@ static int make_room(struct ctl_link *l)
 /* More bytes; CTL_NO_SERVER at the end of file. */
 static enum ctl_outcome receive(struct ctl_link *l)
 {
-	enum ctl_outcome outcome = wait_for(l, POLLIN);
+	enum ctl_outcome outcome = wait_for(l, l->fd, POLLIN);
 	ssize_t n;
 
 	if (outcome)
@@ -320,14 +334,19 @@ enum ctl_outcome ctl_link_wait_end(struct ctl_link *l)
 
 	while (!(outcome = receive(l)))
 		l->rest_len = 0;
-	return outcome == CTL_NO_SERVER ? CTL_FINE : outcome;
+	if (outcome != CTL_NO_SERVER)
+		return outcome;
+	/* It has closed the socket, which is among the last things that it does. */
+	return l->process_fd < 0 ? CTL_FINE : wait_for(l, l->process_fd, POLLIN);
 }
 
 void ctl_link_close(struct ctl_link *l)
 {
 	if (l->fd >= 0)
 		close(l->fd);
+	if (l->process_fd >= 0)
+		close(l->process_fd);
 	free(l->rest);
 	l->rest = NULL;
-	l->fd = -1;
+	l->fd = l->process_fd = -1;
 }

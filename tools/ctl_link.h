@@ -18,6 +18,7 @@ enum ctl_outcome {
 
 struct ctl_link {
 	int fd; /* -1 = none */
+	int process_fd; /* of the server; -1 = not to be had, as from another container */
 	long long until_ms; /* CLOCK_MONOTONIC: when patience ends */
 	double patience; /* seconds, to say so */
 	char *rest; /* heap: received, not yet a whole line */
@@ -35,7 +36,7 @@ enum ctl_outcome ctl_link_open(struct ctl_link *l, const char *instance, const c
 /* Asks and waits for the answer, a new reference; it may be one that says no. */
 enum ctl_outcome ctl_link_ask(struct ctl_link *l, const json_t *request, json_t **answer);
 
-/* Waits until the server closes: it has ended. */
+/* Waits until the server has ended. */
 enum ctl_outcome ctl_link_wait_end(struct ctl_link *l);
 
 void ctl_link_close(struct ctl_link *l);
