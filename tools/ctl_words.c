@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERSION 1 /* of the protocol, docs/CONTROL.md */
 #define MAX_WORKERS 256
 #define MAX_SECONDS (366ll * 24 * 3600)
 
@@ -207,7 +206,7 @@ json_t *ctl_words_request(int nr, char *const *words, char why[CTL_WHY_LEN])
 	for (size_t i = 0; i < NR_COMMANDS; i++) {
 		if (strcmp(commands[i].name, words[0]) != 0)
 			continue;
-		request = json_pack("{s:i,s:s}", "v", VERSION, "command", words[0]);
+		request = json_pack("{s:i,s:s}", "v", CTL_WORDS_VERSION, "command", words[0]);
 		if (request && commands[i].read(&rest, request, reason))
 			return request;
 		json_decref(request);

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#define CTL_WORDS_VERSION 1 /* of the protocol, docs/CONTROL.md */
 #define CTL_WHY_LEN 256u
 
 /*

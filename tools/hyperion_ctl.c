@@ -34,7 +34,8 @@ static const char usage_options[] =
 	"  -w, --wait               with stop, quit: until the server has ended; with drain: "
 	"until\n"
 	"                           the worker is replaced\n"
-	"  -h, --help               print this\n\n"
+	"  -h, --help               print this\n"
+	"  -v, --version            print the version of the protocol that it speaks\n\n"
 	"Root and the user that runs the server may do all, others whom the socket lets in may\n"
 	"ask for status and lists. Times are like 90s, 10m, 2h, 1d or 1h30m.\n\n"
 	"Exit status: 0; 1: the server refused, failed or did not answer in time; 2: wrong use;\n"
@@ -89,12 +90,13 @@ static int read_options(struct wishes *w, int argc, char **argv)
 		{ "timeout", required_argument, NULL, 't' },
 		{ "wait", no_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
 
 	/* Options go before the command: behind it "-1" is a number. */
-	while ((c = getopt_long(argc, argv, "+i:s:jt:wh", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+i:s:jt:whv", longs, NULL)) != -1) {
 		switch (c) {
 		case 'i':
 			if (take_instance(w, optarg))
@@ -115,6 +117,9 @@ static int read_options(struct wishes *w, int argc, char **argv)
 			break;
 		case 'h':
 			print_help();
+			return CTL_FINE;
+		case 'v':
+			printf("hyperion-ctl: protocol version %d\n", CTL_WORDS_VERSION);
 			return CTL_FINE;
 		default:
 			fputs("hyperion-ctl: see hyperion-ctl --help\n", stderr);
@@ -158,7 +163,7 @@ static enum ctl_outcome wait_replaced(struct ctl_link *l, const json_t *drained)
 {
 	long long id = json_integer_value(json_object_get(drained, "worker"));
 	long long pid = json_integer_value(json_object_get(drained, "pid"));
-	json_t *request = json_pack("{s:i,s:s}", "v", 1, "command", "status");
+	json_t *request = json_pack("{s:i,s:s}", "v", CTL_WORDS_VERSION, "command", "status");
 	enum ctl_outcome outcome;
 	bool done = false;
 

@@ -130,6 +130,28 @@ test "drain lets a request end, and the only worker's queue waits for the next o
   assert_equal "not_found", error_code(server.ctl("drain", 1))
 end
 
+test "drain where all workers share one socket" do
+  path = File.join(open_folder, "app")
+  server = serve("-w", 2, "--idle-keepalive", 1, bind: "unix://#{path}")
+  ask = lambda do
+    client = Client.new(UNIXSocket.new(path))
+    client.ask("Process.pid", "Connection: close").answer.body.to_i.tap { client.close }
+  end
+  old = server.serving
+  old.each_key do |id|
+    _, err, code = run_ctl("-i", server.instance, "drain", id)
+    assert_equal ["", 0], [err, code]
+    eventually("another worker #{id}", seconds: 10) do
+      assert server.group.include?(ask.call)
+      pid = server.serving[id]
+      pid && pid != old[id]
+    end
+  end
+  8.times { assert_include server.serving.values, ask.call }
+  assert_equal 0, server.stop.exitstatus
+  refute File.exist?(path)
+end
+
 test "log-level reaches all processes, and those that come later" do
   server = serve("-w", 2)
   say = ->(word) { server.eval("Hyperion.logger.debug('#{word}'); Hyperion.logger.level") }
