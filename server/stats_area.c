@@ -114,8 +114,7 @@ static int find_folder(struct stats_area *a, const struct stats_area_config *con
 		if (!candidate(i, base, sizeof(base)) || base_folder(base))
 			continue;
 		snprintf(a->folder, sizeof(a->folder), "%s/%s", base, config->instance);
-		/* Whoever the control socket in it is for has to get there; each file says who may read it. */
-		if (!own_folder(a->folder, 0751, config->group))
+		if (!own_folder(a->folder, 0750, config->group))
 			return 0;
 	}
 	a->folder[0] = '\0';

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/log.h"
@@ -288,10 +289,19 @@ static gid_t reading_group(const struct supervisor *s)
 	return getegid();
 }
 
+/* Members of another group have to get to it; what else is there says itself who may read it. */
+static void open_folder(const struct supervisor *s)
+{
+	if (s->conf->control_group[0] && chmod(s->stats.folder, 0751))
+		log_warn("control: %s: %s", s->stats.folder, strerror(errno));
+}
+
 void supervisor_ctl_open(struct supervisor *s)
 {
 	int err = -ENOENT;
 
+	if (s->stats.folder[0])
+		open_folder(s);
 	if (s->stats.folder[0])
 		err = ctl_open(&s->ctl.socket, s->stats.folder, reading_group(s));
 	if (err)

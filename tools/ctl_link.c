@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <glob.h>
 #include <grp.h>
-#include <libgen.h>
 #include <limits.h>
 #include <poll.h>
 #include <pwd.h>
@@ -43,38 +42,41 @@ fail(struct ctl_link *l, enum ctl_outcome outcome, const char *fmt, ...)
 
 /* --- sockets that there are --- */
 
-/* All that may be one of ours, those that a server tries first coming first. */
-static void find_sockets(glob_t *found)
+/*
+ * The folders of instances, those that a server tries first coming first. We may not be
+ * let into one of them.
+ */
+static void find_folders(glob_t *found)
 {
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
 	char pattern[PATH_MAX];
 	int flags = GLOB_NOSORT;
 
 	memset(found, 0, sizeof(*found));
-	glob("/run/hyperion/*/control", flags, NULL, found);
+	glob("/run/hyperion/*", flags, NULL, found);
 	flags |= GLOB_APPEND;
 	if (xdg && xdg[0] == '/' && strlen(xdg) < 256 && !strpbrk(xdg, "*?[\\")) {
-		snprintf(pattern, sizeof(pattern), "%s/hyperion/*/control", xdg);
+		snprintf(pattern, sizeof(pattern), "%s/hyperion/*", xdg);
 		glob(pattern, flags, NULL, found);
 	}
 	if (geteuid() == 0) {
 		/* Root finds everybody's. */
-		glob("/run/user/*/hyperion/*/control", flags, NULL, found);
-		glob("/dev/shm/hyperion-*/*/control", flags, NULL, found);
+		glob("/run/user/*/hyperion/*", flags, NULL, found);
+		glob("/dev/shm/hyperion-*/*", flags, NULL, found);
 		return;
 	}
-	snprintf(pattern, sizeof(pattern), "/dev/shm/hyperion-%u/*/control", (unsigned)geteuid());
+	snprintf(pattern, sizeof(pattern), "/dev/shm/hyperion-%u/*", (unsigned)geteuid());
 	glob(pattern, flags, NULL, found);
 }
 
-/* The folder's name is the instance's. */
-static bool is_of(const char *path, const char *instance)
+static const char *name_of(const char *folder)
 {
-	size_t len = strlen(instance);
-	const char *end = strrchr(path, '/');
+	return strrchr(folder, '/') + 1;
+}
 
-	return end && (size_t)(end - path) > len && end[-1 - (long)len] == '/' &&
-	       memcmp(end - len, instance, len) == 0;
+static void socket_in(const char *folder, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/control", folder);
 }
 
 /* A socket, or -errno. */
@@ -112,13 +114,12 @@ static enum ctl_outcome say_unknown(struct ctl_link *l, const char *instance, co
 	size_t len = 0;
 
 	for (size_t i = 0; i < found->gl_pathc; i++) {
+		const char *name = name_of(found->gl_pathv[i]);
 		char path[PATH_MAX];
-		const char *name;
 
-		if (strlen(found->gl_pathv[i]) >= sizeof(path) || !answers(found->gl_pathv[i]))
+		socket_in(found->gl_pathv[i], path);
+		if (!answers(path))
 			continue;
-		strcpy(path, found->gl_pathv[i]);
-		name = basename(dirname(path));
 		if (len + strlen(name) + 3 < sizeof(names))
 			len += (size_t)sprintf(names + len, "%s%s", len ? ", " : "", name);
 	}
@@ -128,12 +129,15 @@ static enum ctl_outcome say_unknown(struct ctl_link *l, const char *instance, co
 
 static enum ctl_outcome say_forbidden(struct ctl_link *l, const char *path)
 {
-	char user[64] = "?", group[64] = "?";
+	char user[64] = "?", group[64] = "?", folder[PATH_MAX];
+	const char *slash = strrchr(path, '/');
 	const struct passwd *pw;
 	const struct group *gr;
 	struct stat st;
 
-	if (!stat(path, &st)) {
+	/* Where the folder is closed, it has the same owners. */
+	snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+	if (!stat(path, &st) || !stat(folder, &st)) {
 		pw = getpwuid(st.st_uid);
 		gr = getgrgid(st.st_gid);
 		snprintf(user, sizeof(user), "%u", (unsigned)st.st_uid);
@@ -203,13 +207,16 @@ enum ctl_outcome ctl_link_open(struct ctl_link *l, const char *instance, const c
 	};
 	if (path)
 		return connect_to(l, path);
-	find_sockets(&found);
+	find_folders(&found);
 	/* What a killed server left in one place says nothing of the next place. */
 	for (size_t i = 0; i < found.gl_pathc && outcome == CTL_NO_SERVER; i++) {
-		if (!is_of(found.gl_pathv[i], instance))
+		char socket[PATH_MAX];
+
+		if (strcmp(name_of(found.gl_pathv[i]), instance) != 0)
 			continue;
-		any = true;
-		outcome = connect_to(l, found.gl_pathv[i]);
+		socket_in(found.gl_pathv[i], socket);
+		outcome = connect_to(l, socket);
+		any |= outcome != CTL_NO_SERVER || access(socket, F_OK) == 0;
 	}
 	if (!any)
 		outcome = say_unknown(l, instance, &found);

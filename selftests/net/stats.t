@@ -128,10 +128,10 @@ test "what a killed server left behind is gone with the next of its name, and a 
   eventually("a count") { top(server, folder)["requests"] == 1 }
   places = server.statistics + [File.join(folder, "hyperion", server.instance)]
   names = %w[cells header own routes steer workers]
-  assert_equal names, files(*places) - ["lock"]
+  assert_equal names, files(*places) - %w[control lock]
   Process.kill(:KILL, server.pid)
   server.wait
-  assert_equal names, files(*places) - ["lock"]
+  assert_equal names, files(*places) - %w[control lock]
   eventually("hyperion-top to say so", seconds: 10) do
     _, err, status = run_top(server.instance, folder, "--once")
     status == 1 && err.include?("was killed (pid #{server.pid}), and left its maps behind")
@@ -150,9 +150,10 @@ test "--no-bpf: the same in files of shared memory" do
   eventually("3") { top(server, folder)["requests"] == 3 }
   refute File.exist?("/sys/fs/bpf/hyperion/#{server.instance}")
   place = (server.statistics + [File.join(folder, "hyperion", server.instance)]).find { |path| File.directory?(path) }
-  assert_equal %w[cells header lock own routes steer workers], files(place)
+  assert_equal %w[cells control header lock own routes steer workers], files(place)
   assert_equal 0o750, File.stat(place).mode & 0o777
-  assert_equal [0o640], files(place).map { |name| File.stat(File.join(place, name)).mode & 0o777 }.uniq
+  assert_equal 0o660, File.stat(File.join(place, "control")).mode & 0o777
+  assert_equal [0o640], (files(place) - ["control"]).map { |name| File.stat(File.join(place, name)).mode & 0o777 }.uniq
 end
 
 test "with BPF they are pinned, for the group alone to read" do
