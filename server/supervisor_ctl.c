@@ -72,6 +72,7 @@ static void run_workers(struct ctl_call *call)
 	struct ctl_request *r = &call->request;
 	struct supervisor *s = call->s;
 	s64 wanted = s->nr_wanted;
+	u32 before;
 
 	if (ctl_request_has(r, "by"))
 		wanted += ctl_request_number(r, "by", -(s64)MAX_WORKERS, MAX_WORKERS);
@@ -84,8 +85,16 @@ static void run_workers(struct ctl_call *call)
 				 s->nr_wanted, MAX_WORKERS);
 		return;
 	}
-	while (s->nr_wanted != wanted)
-		workers_change(s, s->nr_wanted < wanted ? 1 : -1);
+	/* One by one, and never longer than each of them changes anything. */
+	do {
+		before = s->nr_wanted;
+		if (before != wanted)
+			workers_change(s, before < wanted ? 1 : -1);
+	} while (s->nr_wanted != before);
+	if (before != wanted) {
+		ctl_request_fail(r, CTL_REFUSED, "there are %u workers now", before);
+		return;
+	}
 	ctl_set_number(call, "workers", s->nr_wanted);
 	ctl_say(call, "workers=%u", s->nr_wanted);
 }
