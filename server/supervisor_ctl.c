@@ -92,7 +92,9 @@ static void run_workers(struct ctl_call *call)
 			workers_change(s, before < wanted ? 1 : -1);
 	} while (s->nr_wanted != before);
 	if (before != wanted) {
-		ctl_request_fail(r, CTL_REFUSED, "there are %u workers now", before);
+		ctl_request_fail(
+			r, CTL_REFUSED,
+			"there is no room for more: %u workers now; the error log says why", before);
 		return;
 	}
 	ctl_set_number(call, "workers", s->nr_wanted);

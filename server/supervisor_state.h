@@ -206,6 +206,9 @@ void steering_ready(struct supervisor *s, u32 id);
 /* It takes no new connections; those in its queue are still its own. */
 void steering_leaves(struct supervisor *s, u32 id);
 
+/* Is there somebody else who would accept? Only while connections are steered. */
+bool steering_has_sibling(const struct supervisor *s, u32 id);
+
 /* It is dead: what waits for it goes to the others, unless there are none. */
 void steering_died(struct supervisor *s, u32 id);
 

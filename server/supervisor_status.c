@@ -143,13 +143,14 @@ json_t *supervisor_status(const struct supervisor *s)
 {
 	u64 now_ms = supervisor_clock_ms();
 
-	return json_pack("{s:s,s:s,s:i,s:I,s:s,s:o,s:s,s:o,s:{s:s,s:o},s:i,s:o,s:o,s:o,s:o}",
+	return json_pack("{s:s,s:s,s:i,s:I,s:s,s:o,s:s,s:s,s:o,s:{s:s,s:o},s:i,s:o,s:o,s:o,s:o}",
 			 "server", HYPERION_VERSION, "instance", s->conf->instance, "pid",
 			 (int)getpid(), "uptime_s",
 			 (json_int_t)((now_ms - s->started_ms) / MSEC_PER_SEC), "state",
 			 state_name(s), "ruby", text_or_null(s->ruby), "loop",
-			 s->backend == WORKER_URING ? "io_uring" : "epoll", "statistics",
-			 statistics(s), "mold", "state", mold_name(s), "pid",
+			 s->backend == WORKER_URING ? "io_uring" : "epoll", "steering",
+			 s->steering.steer.nr_slots ? "bpf" : "hash", "statistics", statistics(s),
+			 "mold", "state", mold_name(s), "pid",
 			 s->mold.pid ? json_integer(s->mold.pid) : json_null(), "workers_wanted",
 			 (int)s->nr_wanted, "workers", workers(s, now_ms), "listeners",
 			 listeners(s->conf), "settings", settings(s), "guard", ctl_guard_status(s));

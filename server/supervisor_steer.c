@@ -135,8 +135,7 @@ static void take_out(struct supervisor *s, u32 id)
 	set_bound(s);
 }
 
-/* Is there somebody else who would accept? */
-static bool has_sibling(const struct supervisor *s, u32 id)
+bool steering_has_sibling(const struct supervisor *s, u32 id)
 {
 	u64 now = monotonic_ns();
 
@@ -233,7 +232,7 @@ void steering_died(struct supervisor *s, u32 id)
 {
 	if (!is_on(s, id) || s->steering.slots[id].state != STEERED_IN)
 		return;
-	if (has_sibling(s, id))
+	if (steering_has_sibling(s, id))
 		shut(s, id);
 	else
 		take_out(s, id); /* its queue waits for the next worker here */
@@ -285,7 +284,7 @@ static bool hangs(struct supervisor *s, u32 id, u64 now, bool *seems)
 	u64 seen = seen_ns(s, id), before = one->seen_ns;
 
 	one->seen_ns = 0;
-	if (now < max(picked, seen) + HANGS_NS || !waiting_at(s, id) || !has_sibling(s, id))
+	if (now < max(picked, seen) + HANGS_NS || !waiting_at(s, id) || !steering_has_sibling(s, id))
 		return false;
 	one->seen_ns = seen;
 	*seems = before != seen;

@@ -206,8 +206,11 @@ void workers_change(struct supervisor *s, int by)
 	slot_close(&s->slots, wanted);
 }
 
+/* Somebody else accepts; where connections are steered also: one that does not hang. */
 static bool others_serve(const struct supervisor *s, u32 id)
 {
+	if (s->steering.steer.nr_slots)
+		return steering_has_sibling(s, id);
 	for (u32 i = 0; i < s->nr_wanted; i++)
 		if (i != id && s->slots.slots[i].state == SLOT_READY)
 			return true;
@@ -223,8 +226,10 @@ int workers_drain(struct supervisor *s, u32 id)
 	if (slot->state != SLOT_READY)
 		return slot->state == SLOT_LEAVING ? -EALREADY : -EAGAIN;
 	/* With nobody beside it, what comes meanwhile waits in its queue for the next one. */
-	if (others_serve(s, id))
+	if (others_serve(s, id)) {
+		steering_leaves(s, id);
 		slot_leave(&s->slots, id);
+	}
 	tell(slot, CONTROL_DRAIN);
 	return 0;
 }

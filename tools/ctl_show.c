@@ -71,6 +71,8 @@ static void show_app(const json_t *a, const json_t *set)
 	}
 	printf("loop ");
 	put(text_of(a, "loop"));
+	printf(", connections by ");
+	put(text_of(a, "steering"));
 	printf(", log-level ");
 	put(text_of(set, "log_level"));
 	printf("\nstatistics: ");

@@ -51,6 +51,11 @@ test "workers: more, fewer, that many" do
   assert_equal "refused", error_code(server.ctl("workers", "-1"))
   assert_equal "refused", error_code(server.ctl("workers", "+256"))
   assert_equal 1, server.status["workers_wanted"]
+  if server.status["steering"] == "bpf"
+    assert_equal "refused", error_code(server.ctl("workers", "+20"))
+    assert_equal 9, server.status["workers_wanted"]
+    server.ctl("workers", "1")
+  end
   assert_equal "4", server.eval("2 + 2")
 end
 
