@@ -55,7 +55,8 @@ struct io {
 	u32 idx, gen; /* the loop's name for it */
 	u8 inflight; /* enum io_op */
 	bool cancelled;
-	bool stopping; /* io_uring: the end of a multishot was asked for */
+	bool stopping; /* io_uring: the end of an accept or a receive was asked for */
+	bool taking; /* io_uring: accepts just now, the kernel has nothing of it in flight */
 	bool waits_room; /* io_uring: IO_SEND is a poll, its result no bytes; epoll: there is room */
 	bool level; /* epoll: registered level-triggered */
 	bool single; /* accept: one connection each time it is asked for */

@@ -30,6 +30,7 @@ struct loop_backend {
 extern const struct loop_backend loop_uring;
 extern const struct loop_backend loop_epoll;
 
+#define MAX_ACCEPTS 64 /* of one listener in a turn */
 #define IO_GEN_MASK 0xffffffu /* what fits beside op and index in 64 bits */
 #define IO_NONE UINT32_MAX
 

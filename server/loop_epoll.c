@@ -19,7 +19,6 @@
 #define MAX_EVENTS 512
 #define BUFFER_LEN (32 * KIB)
 #define MAX_READS 4 /* of one connection in a row, so that the others have their turn */
-#define MAX_ACCEPTS 64
 
 struct epoll {
 	int fd;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loop on io_uring: multishot accept and receive, one ring of receive
- * buffers, one enter per batch. DEFER_TASKRUN is not only for speed: without
- * it the kernel drains the accept queue by itself, and connections that wait
- * in the ring die with the process.
+ * The loop on io_uring: multishot receive, one ring of receive buffers, one
+ * enter per batch. A listener is only polled, and accept4(2) takes from it: a
+ * thread that is killed runs the work of its ring once more, and an accept
+ * there would take connections with it that others could have answered.
  */
 #include <fcntl.h>
 #include <liburing.h>
@@ -214,15 +214,24 @@ static void uring_close(struct loop *l, struct io *io)
 	io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
 }
 
+/*
+ * Once, not multishot: arming looks at the queue, so that what take() left there
+ * comes back, and so does what another process should have taken and did not.
+ * Not exclusive: a waiter that is killed or stopped would keep the wake-up.
+ */
 static void uring_accept(struct loop *l, struct io *io)
 {
 	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
 
-	if (io->single)
-		io_uring_prep_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	else
-		io_uring_prep_multishot_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	io_uring_prep_poll_add(sqe, io->fd, POLLIN);
 	start(sqe, io, IO_ACCEPT);
+}
+
+/* Between two connections of take(): nothing of it is with the kernel. */
+static void stop_taking(struct io *io)
+{
+	io->taking = false;
+	io->inflight &= (u8)~IO_ACCEPT;
 }
 
 static void uring_recv(struct loop *l, struct io *io)
@@ -237,8 +246,13 @@ static void uring_recv(struct loop *l, struct io *io)
 
 static bool uring_stop(struct loop *l, struct io *io, u8 op)
 {
-	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
+	struct io_uring_sqe *sqe;
 
+	if (op == IO_ACCEPT && io->taking) {
+		stop_taking(io);
+		return true;
+	}
+	sqe = get_sqe(uring_of(l));
 	io_uring_prep_cancel64(sqe, io_name(io, op), 0);
 	io_uring_sqe_set_data64(sqe, OP_IGNORE);
 	io->stopping = true;
@@ -251,6 +265,12 @@ static bool uring_stop(struct loop *l, struct io *io, u8 op)
  */
 static bool uring_cancel(struct loop *l, struct io *io)
 {
+	if (io->taking)
+		stop_taking(io);
+	if (!io->inflight) {
+		io->cancelled = false;
+		return true;
+	}
 	for (u8 left = io->inflight; left; left &= (u8)(left - 1)) {
 		struct io_uring_sqe *sqe = get_sqe(uring_of(l));
 
@@ -353,34 +373,50 @@ static int uring_wait(struct loop *l, s64 timeout_ns)
 	return err;
 }
 
-/* Is it still there, and does it not yet receive or accept again, or close? */
+static void take(struct loop *l, struct io *io)
+{
+	u64 name = io_name(io, 0);
+
+	io->taking = true;
+	for (int i = 0; i < MAX_ACCEPTS; i++) {
+		int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0) {
+			if (errno == EAGAIN)
+				break;
+			if (errno == EINTR)
+				continue;
+			fd = -errno;
+		}
+		/* Out of descriptors: it would fail for ever. The owner asks again. */
+		if (fd < 0 ? fd != -ECONNABORTED && fd != -EPROTO : io->single)
+			stop_taking(io);
+		io->ops->accepted(io, fd);
+		/* Stopped in there, perhaps asked for again, or gone. */
+		if (io_of(l, name) != io || !io->taking)
+			return;
+	}
+	io->taking = false;
+	uring_accept(l, io);
+}
+
+static void may_accept(struct loop *l, struct io *io, int res)
+{
+	bool stopped = io->stopping;
+
+	io->stopping = false;
+	if (res >= 0 && !stopped) {
+		take(l, io);
+		return;
+	}
+	io->inflight &= (u8)~IO_ACCEPT;
+	io->ops->accepted(io, stopped ? -ECANCELED : res);
+}
+
+/* Is it still there, and does it not yet receive again, or close? */
 static bool resting(struct loop *l, struct io *io, u64 name, u8 op)
 {
 	return io_of(l, name) == io && !io->cancelled && !(io->inflight & op);
-}
-
-static void accepted(struct loop *l, struct io *io, int res, bool more)
-{
-	bool stopped = !more && io->stopping;
-	u64 name = io_name(io, 0);
-
-	if (!more) {
-		io->inflight &= (u8)~IO_ACCEPT;
-		io->stopping = false;
-	}
-	if (res >= 0 || more) {
-		bool single = io->single;
-
-		io->ops->accepted(io, res);
-		if (more || (single && !stopped) || !resting(l, io, name, IO_ACCEPT))
-			return;
-	}
-	if (stopped)
-		io->ops->accepted(io, -ECANCELED);
-	else if (res >= 0 || res == -ECONNABORTED || res == -EPROTO)
-		uring_accept(l, io); /* one connection's error ends the multishot, too */
-	else
-		io->ops->accepted(io, res);
 }
 
 static void received(struct loop *l, struct io *io, const char *p, int res, bool more)
@@ -414,8 +450,6 @@ static void complete(struct loop *l, struct io *io, u8 op, int res, const char *
 		io->gather = NULL;
 	}
 	if (unlikely(io->cancelled)) {
-		if (op == IO_ACCEPT && res >= 0)
-			close(res);
 		if (!more) {
 			io->inflight &= (u8)~op;
 			io->stopping = io->waits_room = false;
@@ -428,7 +462,7 @@ static void complete(struct loop *l, struct io *io, u8 op, int res, const char *
 	}
 	switch (op) {
 	case IO_ACCEPT:
-		accepted(l, io, res, more);
+		may_accept(l, io, res);
 		return;
 	case IO_RECV:
 		received(l, io, p, res, more);
@@ -487,8 +521,6 @@ static u32 uring_dispatch(struct loop *l)
 		io = op == OP_IGNORE ? NULL : io_of(l, name);
 		if (likely(io))
 			complete(l, io, op, res, p, flags & IORING_CQE_F_MORE);
-		else if (op == IO_ACCEPT && res >= 0)
-			close(res);
 		if (p)
 			io_uring_buf_ring_add(u->buf_ring, p, u->buffer_len, id,
 					      io_uring_buf_ring_mask(u->nr_buffers), nr_back++);
