@@ -3,8 +3,10 @@
 #include "selftests/harness/harness.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "selftests/io/probe.h"
@@ -215,5 +217,151 @@ TEST_F(accept, one_at_a_time)
 	}
 	for (int i = 0; i < 5; i++)
 		close(clients[i]);
+	probe_fini(&lis);
+}
+
+/* A process that accepts from @listener in a loop of its own; asleep in there by now. */
+static pid_t start_other(enum loop_kind kind, int listener)
+{
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	ASSERT_OK(SYS(pipe2(ready, O_CLOEXEC)));
+	pid = fork();
+	ASSERT_OK(SYS(pid));
+	if (pid == 0) {
+		struct loop *l = probe_loop(kind, NULL);
+		struct probe lis;
+
+		probe_init(&lis, l, listener);
+		loop_accept(l, &lis.io);
+		turn(l, 0);
+		if (write(ready[1], "", 1) == 1)
+			turn(l, 20000);
+		_exit(0);
+	}
+	close(ready[1]);
+	ASSERT_EQ(read(ready[0], &c, 1), 1);
+	close(ready[0]);
+	usleep(2000);
+	return pid;
+}
+
+/*
+ * A process is killed while it sleeps in its loop: from then on it takes nothing, neither by the
+ * work that the kernel does as it dies, nor by a wake-up that comes to what is left of it.
+ */
+TEST_F(accept, what_comes_after_the_kill_is_for_others)
+{
+	for (int round = 0; round < 20; round++) {
+		int listener = tcp_listen(), clients[41], status;
+		pid_t other = start_other(variant->kind, listener);
+		struct probe lis;
+		char c;
+
+		ASSERT_OK(SYS(kill(other, SIGKILL)));
+		for (int i = 0; i < 40; i++) {
+			clients[i] = tcp_connect(listener);
+			c = (char)i;
+			ASSERT_EQ(write(clients[i], &c, 1), 1);
+		}
+		ASSERT_EQ(waitpid(other, &status, 0), other);
+		ASSERT_TRUE(WIFSIGNALED(status));
+		probe_init(&lis, self->l, listener);
+		loop_accept(self->l, &lis.io);
+		RUN_UNTIL(self->l, lis.nr_fds == 40u);
+		clients[40] = tcp_connect(listener);
+		c = 40;
+		ASSERT_EQ(write(clients[40], &c, 1), 1);
+		RUN_UNTIL(self->l, lis.nr_fds == 41u);
+		for (int i = 0; i < 41; i++) {
+			ASSERT_EQ(read(lis.fds[i], &c, 1), 1);
+			EXPECT_EQ(c, i);
+			close(lis.fds[i]);
+			close(clients[i]);
+		}
+		probe_fini(&lis);
+	}
+}
+
+/* The owner changes its mind within a callback. */
+static void from_within(struct probe *p, enum io_op op, ssize_t n)
+{
+	(void)op;
+	if (n < 0)
+		return;
+	if (p->nr_fds == 3) /* one by one from here on */
+		EXPECT_TRUE(loop_accept_stop(p->l, &p->io));
+	if (p->nr_fds >= 3 && p->nr_fds < 6)
+		loop_accept_one(p->l, &p->io);
+	else if (p->nr_fds == 6)
+		loop_accept(p->l, &p->io);
+	else if (p->nr_fds == 9)
+		EXPECT_TRUE(loop_cancel(p->l, &p->io));
+}
+
+TEST_F(accept, stopped_armed_and_cancelled_within_a_callback)
+{
+	int clients[12], fd;
+	struct probe lis;
+
+	probe_init(&lis, self->l, tcp_listen());
+	lis.hook = from_within;
+	for (int i = 0; i < 12; i++)
+		clients[i] = tcp_connect(lis.io.fd);
+	loop_accept(self->l, &lis.io);
+	RUN_UNTIL(self->l, lis.nr_fds == 9u);
+	settle(self->l);
+	EXPECT_EQ(lis.nr_accepted, 9);
+	EXPECT_EQ(lis.io.inflight, 0);
+	for (int i = 0; i < 3; i++) {
+		fd = accept4(lis.io.fd, NULL, NULL, SOCK_CLOEXEC);
+		ASSERT_GE(fd, 0);
+		close(fd);
+	}
+	for (int i = 0; i < 12; i++)
+		close(clients[i]);
+	probe_fini(&lis);
+}
+
+/* More than one turn takes: the rest comes without another connection. */
+TEST_F(accept, more_than_a_batch)
+{
+	struct probe lis;
+	int clients[200];
+
+	probe_init(&lis, self->l, tcp_listen());
+	loop_accept(self->l, &lis.io);
+	settle(self->l);
+	for (int i = 0; i < 200; i++)
+		clients[i] = tcp_connect(lis.io.fd);
+	turn(self->l, 0);
+	EXPECT_LT(lis.nr_fds, 200);
+	RUN_UNTIL(self->l, lis.nr_fds == 200u);
+	for (int i = 0; i < 200; i++)
+		close(clients[i]);
+	probe_fini(&lis);
+}
+
+/* A listener that is shut says so, and takes again once it listens again. */
+TEST_F(accept, shut_and_back)
+{
+	struct probe lis;
+	int client;
+
+	probe_init(&lis, self->l, tcp_listen());
+	loop_accept(self->l, &lis.io);
+	settle(self->l);
+	ASSERT_OK(SYS(shutdown(lis.io.fd, SHUT_RD)));
+	RUN_UNTIL(self->l, lis.nr_accepted == 1u);
+	EXPECT_EQ(lis.last, -EINVAL);
+	EXPECT_EQ(lis.io.inflight, 0);
+	ASSERT_OK(SYS(listen(lis.io.fd, 8)));
+	loop_accept(self->l, &lis.io);
+	settle(self->l);
+	client = tcp_connect(lis.io.fd);
+	RUN_UNTIL(self->l, lis.nr_fds == 1u);
+	close(client);
 	probe_fini(&lis);
 }
