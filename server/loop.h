@@ -56,11 +56,11 @@ struct io {
 	u8 inflight; /* enum io_op */
 	bool cancelled;
 	bool stopping; /* io_uring: the end of an accept or a receive was asked for */
-	bool taking; /* io_uring: accepts just now, the kernel has nothing of it in flight */
 	bool waits_room; /* io_uring: IO_SEND is a poll, its result no bytes; epoll: there is room */
 	bool level; /* epoll: registered level-triggered */
 	bool single; /* accept: one connection each time it is asked for */
 	bool regular; /* epoll: a file that takes any write at once */
+	int accept_err; /* io_uring: why the accept that is being stopped ends */
 	struct list ready; /* epoll: to be tried again without an event */
 	struct gather *gather; /* io_uring: what a send in several pieces points to */
 };

@@ -29,6 +29,7 @@
 	 IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL)
 
 #define OP_IGNORE 0 /* its completion says nothing: cancel, close */
+#define OP_TAKE 0x80 /* a no-op: the next turn goes on where MAX_ACCEPTS has stopped this one */
 
 /* A send in several pieces needs these until it is complete. */
 struct gather {
@@ -215,23 +216,19 @@ static void uring_close(struct loop *l, struct io *io)
 }
 
 /*
- * Once, not multishot: arming looks at the queue, so that what take() left there
- * comes back, and so does what another process should have taken and did not.
- * Not exclusive: a waiter that is killed or stopped would keep the wake-up.
+ * Multishot, as arming anew costs 4 % of a short connection. Not exclusive: a
+ * waiter that is killed or stopped would keep the wake-up for itself.
  */
 static void uring_accept(struct loop *l, struct io *io)
 {
 	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
 
-	io_uring_prep_poll_add(sqe, io->fd, POLLIN);
+	io->accept_err = 0;
+	if (io->single)
+		io_uring_prep_poll_add(sqe, io->fd, POLLIN);
+	else
+		io_uring_prep_poll_multishot(sqe, io->fd, POLLIN);
 	start(sqe, io, IO_ACCEPT);
-}
-
-/* Between two connections of take(): nothing of it is with the kernel. */
-static void stop_taking(struct io *io)
-{
-	io->taking = false;
-	io->inflight &= (u8)~IO_ACCEPT;
 }
 
 static void uring_recv(struct loop *l, struct io *io)
@@ -246,13 +243,8 @@ static void uring_recv(struct loop *l, struct io *io)
 
 static bool uring_stop(struct loop *l, struct io *io, u8 op)
 {
-	struct io_uring_sqe *sqe;
+	struct io_uring_sqe *sqe = get_sqe(uring_of(l));
 
-	if (op == IO_ACCEPT && io->taking) {
-		stop_taking(io);
-		return true;
-	}
-	sqe = get_sqe(uring_of(l));
 	io_uring_prep_cancel64(sqe, io_name(io, op), 0);
 	io_uring_sqe_set_data64(sqe, OP_IGNORE);
 	io->stopping = true;
@@ -265,12 +257,6 @@ static bool uring_stop(struct loop *l, struct io *io, u8 op)
  */
 static bool uring_cancel(struct loop *l, struct io *io)
 {
-	if (io->taking)
-		stop_taking(io);
-	if (!io->inflight) {
-		io->cancelled = false;
-		return true;
-	}
 	for (u8 left = io->inflight; left; left &= (u8)(left - 1)) {
 		struct io_uring_sqe *sqe = get_sqe(uring_of(l));
 
@@ -373,44 +359,81 @@ static int uring_wait(struct loop *l, s64 timeout_ns)
 	return err;
 }
 
-static void take(struct loop *l, struct io *io)
+/* The next connection or -errno; errors of one connection are passed over. */
+static int accept_next(const struct io *io)
 {
-	u64 name = io_name(io, 0);
+	int fd;
 
-	io->taking = true;
-	for (int i = 0; i < MAX_ACCEPTS; i++) {
-		int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd < 0) {
-			if (errno == EAGAIN)
-				break;
-			if (errno == EINTR)
-				continue;
-			fd = -errno;
-		}
-		/* Out of descriptors: it would fail for ever. The owner asks again. */
-		if (fd < 0 ? fd != -ECONNABORTED && fd != -EPROTO : io->single)
-			stop_taking(io);
-		io->ops->accepted(io, fd);
-		/* Stopped in there, perhaps asked for again, or gone. */
-		if (io_of(l, name) != io || !io->taking)
-			return;
-	}
-	io->taking = false;
-	uring_accept(l, io);
+	do
+		fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED || errno == EPROTO));
+	return fd < 0 ? -errno : fd;
 }
 
-static void may_accept(struct loop *l, struct io *io, int res)
+/* Nothing is armed: its poll was for one event. */
+static void take_one(struct loop *l, struct io *io)
+{
+	int fd = accept_next(io);
+
+	if (fd == -EAGAIN)
+		uring_accept(l, io); /* another process was faster */
+	else
+		io->ops->accepted(io, fd);
+}
+
+static bool takes(struct loop *l, struct io *io, u64 name)
+{
+	return io_of(l, name) == io && io->inflight & IO_ACCEPT && !io->single && !io->stopping &&
+	       !io->cancelled;
+}
+
+/* The poll stays armed, and says nothing of those that wait already. */
+static void take_all(struct loop *l, struct io *io)
+{
+	u64 name = io_name(io, 0);
+	struct io_uring_sqe *sqe;
+
+	for (int i = 0; i < MAX_ACCEPTS && takes(l, io, name); i++) {
+		int fd = accept_next(io);
+
+		if (fd == -EAGAIN)
+			return;
+		if (fd < 0) {
+			/* Out of descriptors: said at the end of the poll, which must not go on. */
+			io->accept_err = fd;
+			uring_stop(l, io, IO_ACCEPT);
+			return;
+		}
+		io->ops->accepted(io, fd);
+	}
+	if (!takes(l, io, name))
+		return;
+	sqe = get_sqe(uring_of(l));
+	io_uring_prep_nop(sqe);
+	io_uring_sqe_set_data64(sqe, io_name(io, OP_TAKE));
+}
+
+static void may_accept(struct loop *l, struct io *io, int res, bool more)
 {
 	bool stopped = io->stopping;
 
-	io->stopping = false;
-	if (res >= 0 && !stopped) {
-		take(l, io);
-		return;
+	if (!more) {
+		io->inflight &= (u8)~IO_ACCEPT;
+		io->stopping = false;
 	}
-	io->inflight &= (u8)~IO_ACCEPT;
-	io->ops->accepted(io, stopped ? -ECANCELED : res);
+	if (!stopped && res >= 0) {
+		if (io->single) {
+			take_one(l, io);
+			return;
+		}
+		if (!more)
+			uring_accept(l, io);
+		take_all(l, io);
+	} else if (!more) {
+		if (stopped)
+			res = io->accept_err ? io->accept_err : -ECANCELED;
+		io->ops->accepted(io, res);
+	}
 }
 
 /* Is it still there, and does it not yet receive again, or close? */
@@ -445,6 +468,11 @@ static void complete(struct loop *l, struct io *io, u8 op, int res, const char *
 {
 	struct uring *u = uring_of(l);
 
+	if (unlikely(op == OP_TAKE)) {
+		if (takes(l, io, io_name(io, 0)))
+			take_all(l, io);
+		return;
+	}
 	if (op == IO_SEND && io->gather) {
 		slab_free(&u->gathers, io->gather);
 		io->gather = NULL;
@@ -462,7 +490,7 @@ static void complete(struct loop *l, struct io *io, u8 op, int res, const char *
 	}
 	switch (op) {
 	case IO_ACCEPT:
-		may_accept(l, io, res);
+		may_accept(l, io, res, more);
 		return;
 	case IO_RECV:
 		received(l, io, p, res, more);
