@@ -10,8 +10,6 @@
 #define ACCEPT_RETRY_MS 100 /* after running out of descriptors or memory */
 #define SHUT_RETRY_MS 20 /* a listener that was shut under us listens again soon */
 #define NEAR_LIMIT 256u /* connections; so near to max_connections they are accepted one by one */
-#define LOOK_MIN_MS 16 /* after its start a worker looks into its queues again ... */
-#define LOOK_MAX_MS 512 /* ... ever more seldom, until then */
 
 static void take(struct listener *lis, int fd)
 {
@@ -110,27 +108,6 @@ static void accept_again(struct timer *t)
 	update_listeners(a);
 }
 
-/*
- * io_uring wakes one waiter for each connection, and a worker that was killed
- * leaves its own behind until the kernel has taken its ring apart: a connection
- * that woke only that one would wait for the next to come. Arming anew looks.
- */
-static void look_again(struct timer *t)
-{
-	struct acceptor *a = container_of(t, struct acceptor, look);
-
-	for (u32 i = 0; i < a->nr; i++) {
-		struct listener *lis = &a->listeners[i];
-
-		/* Where it has to wait, its -ECANCELED arms it. */
-		if (lis->open && loop_accept_stop(a->conns->loop, &lis->io))
-			update_listener(lis);
-	}
-	a->look_ms *= 2;
-	if (a->look_ms <= LOOK_MAX_MS)
-		wheel_add(a->conns->wheel, t, a->conns->wheel->now_ms + a->look_ms);
-}
-
 static const struct io_ops listener_ops = { .accepted = listener_accepted };
 
 void acceptor_init(struct acceptor *a, struct conns *conns, const struct proto *proto, u32 worker,
@@ -140,11 +117,8 @@ void acceptor_init(struct acceptor *a, struct conns *conns, const struct proto *
 				.proto = proto,
 				.worker = worker,
 				.observe_fd = -1,
-				.max_connections = max_connections,
-				.look_ms = LOOK_MIN_MS };
+				.max_connections = max_connections };
 	timer_init(&a->again, accept_again);
-	timer_init(&a->look, look_again);
-	wheel_add(conns->wheel, &a->look, conns->wheel->now_ms + a->look_ms);
 }
 
 static bool is_in_group(int fd)

@@ -33,8 +33,7 @@ struct acceptor {
 	u32 worker, max_connections;
 	enum acceptor_state state;
 	bool paused; /* until again fires */
-	struct timer again, look;
-	u32 look_ms;
+	struct timer again;
 	u64 nr_errors; /* accepts that failed */
 	int observe_fd; /* for observe_accepted(), with row; -1 = connections are not observed */
 	struct stats_worker *row;

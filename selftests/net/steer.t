@@ -112,6 +112,19 @@ on_each_loop "a worker is killed: what it had not taken is answered by the other
   end
 end
 
+on_each_loop "a worker is killed as it waits: what comes in the moment after is answered by the others", seconds: 30 do |mode|
+  server, folder = serve_steered(*loop_of(mode))
+  sleep 1.1
+  4.times do |i|
+    pid = workers_of(server, folder)[i]["pid"]
+    # From here on it can take nothing that has not been sent yet.
+    Process.kill(:KILL, pid)
+    waiting = Array.new(40) { ask(server) }
+    assert_equal [200] * 40, waiting.map { |client| client.answer.status }
+    eventually("another worker") { w = workers_of(server, folder)[i]; w["pid"] != pid && w["state"] == "serving" }
+  end
+end
+
 on_each_loop "a worker stands still: nothing is lost, and it is sent nothing until it goes on", seconds: 30 do |mode|
   server, folder = serve_steered(*loop_of(mode))
   pid = server.workers[1]
