@@ -56,7 +56,8 @@ struct steered {
 
 struct steering {
 	struct steer steer; /* nr_slots 0: off */
-	u64 look_at_ms;
+	u64 look_at_ms; /* 0 = not before another worker is ready */
+	u64 picks, picked_at_ms; /* of all, when it last changed */
 	struct steered slots[MAX_WORKERS];
 };
 

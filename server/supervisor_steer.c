@@ -8,6 +8,8 @@
 
 #define LOOK_MS 100u /* while picks are not accepted yet ... */
 #define IDLE_LOOK_MS 200u /* ... or nothing seems to happen */
+#define REST_LOOK_MS 1000u /* ... or nothing has happened ... */
+#define REST_AFTER_MS 5000u /* ... for so long */
 #define SURE_MS 20u /* who seems to hang is looked at again */
 #define HANGS_NS (100 * NSEC_PER_MSEC) /* a pick waits, and its loop has not moved, for so long */
 #define LOST_LOOKS 5u /* picks that were there at so many looks never come, if nobody waits */
@@ -193,8 +195,13 @@ bool steering_has_room(const struct supervisor *s, u32 nr_workers)
 
 void steering_ready(struct supervisor *s, u32 id)
 {
-	if (is_on(s, id))
-		put_in(s, id);
+	struct steering *st = &s->steering;
+
+	if (!is_on(s, id))
+		return;
+	put_in(s, id);
+	if (!st->look_at_ms)
+		st->look_at_ms = supervisor_clock_ms() + IDLE_LOOK_MS;
 }
 
 void steering_leaves(struct supervisor *s, u32 id)
@@ -326,6 +333,32 @@ static void look_at(struct supervisor *s, u32 id, u64 now, u32 *again_ms)
 		forget_lost(s, id, nr);
 }
 
+/* Nobody is there to whom what waits could go; who comes later starts the looks again. */
+static bool is_alone(const struct supervisor *s)
+{
+	u32 nr = 0;
+
+	for (u32 i = 0; i < s->steering.steer.nr_slots; i++)
+		nr += s->steering.slots[i].state == STEERED_IN ||
+		      s->steering.slots[i].state == STEERED_SHUT;
+	return nr < 2;
+}
+
+/* Nothing was picked for a while: an idle server sleeps. */
+static bool rests(struct supervisor *s, u64 now_ms)
+{
+	struct steering *st = &s->steering;
+	u64 picks = 0;
+
+	for (u32 i = 0; i < st->steer.nr_slots; i++)
+		picks += __atomic_load_n(&row_of(s, i)->picks, __ATOMIC_RELAXED);
+	if (picks != st->picks) {
+		st->picks = picks;
+		st->picked_at_ms = now_ms;
+	}
+	return now_ms >= st->picked_at_ms + REST_AFTER_MS;
+}
+
 void steering_look(struct supervisor *s)
 {
 	struct steering *st = &s->steering;
@@ -337,7 +370,9 @@ void steering_look(struct supervisor *s)
 	now = monotonic_ns();
 	for (u32 i = 0; i < st->steer.nr_slots; i++)
 		look_at(s, i, now, &again_ms);
-	st->look_at_ms = now_ms + again_ms;
+	if (again_ms == IDLE_LOOK_MS && rests(s, now_ms))
+		again_ms = REST_LOOK_MS;
+	st->look_at_ms = is_alone(s) ? 0 : now_ms + again_ms;
 }
 
 u64 steering_look_at(const struct supervisor *s)
