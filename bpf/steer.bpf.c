@@ -48,7 +48,7 @@ __u32 nr_slots;
 struct looks {
 	struct steer_choice choice;
 	__u32 nr;
-	__u32 tried[2];
+	__u32 tried[2]; /* the last one, and the one before */
 };
 
 /* A decision is made in memory of the CPU, not on the stack: see STEER_FORGET(). */
@@ -70,6 +70,29 @@ static long look(__u32 i, struct looks **of)
 	return 0;
 }
 
+/*
+ * Where the offset is in the instruction: one that branches choose takes CAP_PERFMON. What follows
+ * each keeps the compiler from making one addition of all.
+ */
+#define COUNT_REASON(row, which)                                                                   \
+	do {                                                                                       \
+		__sync_fetch_and_add(&(row)->by_reason[which], 1);                                 \
+		STEER_FORGET();                                                                    \
+	} while (0)
+
+static void count_reason(struct stats_steer *row, __u32 reason)
+{
+	_Static_assert(NR_STEER_REASONS == 4, "each has its line here");
+	if (reason == STEER_LOAD)
+		COUNT_REASON(row, STEER_LOAD);
+	else if (reason == STEER_ONLY)
+		COUNT_REASON(row, STEER_ONLY);
+	else if (reason == STEER_STALLED)
+		COUNT_REASON(row, STEER_STALLED);
+	else if (reason == STEER_MIGRATED)
+		COUNT_REASON(row, STEER_MIGRATED);
+}
+
 static void count(const struct steer_choice *c, struct stats_steer *row, __u32 reason)
 {
 	__u32 avoided = c->avoided;
@@ -79,8 +102,7 @@ static void count(const struct steer_choice *c, struct stats_steer *row, __u32 r
 	if (STEER_READ(row->picks) == STEER_READ(row->settled))
 		row->pick_ns = c->now_ns;
 	__sync_fetch_and_add(&row->picks, 1);
-	if (reason < NR_STEER_REASONS)
-		__sync_fetch_and_add(&row->by_reason[reason], 1);
+	count_reason(row, reason);
 	if (stalled)
 		__sync_fetch_and_add(&stalled->avoided, 1);
 }
@@ -122,7 +144,8 @@ int pick(struct sk_reuseport_md *md)
 		if (slot == STEER_NOBODY)
 			break;
 		if (bpf_sk_select_reuseport(md, &listeners, &slot, 0)) {
-			l->tried[try & 1] = slot;
+			l->tried[1] = l->tried[0];
+			l->tried[0] = slot;
 			continue;
 		}
 		row = bpf_map_lookup_elem(&steer, &slot);

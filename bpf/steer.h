@@ -61,6 +61,8 @@
 struct steer_view {
 	__u64 pick_ns;
 	__u64 unsettled_ns, running_ns, waiting_ns; /* ages; 0 = nothing there */
+	/* Of the job that holds the others up; a claim is told late, so one that waits may run. */
+	__u64 oldest_ns;
 	__u64 old_ns; /* the age at which a job is old here */
 	__u32 unsettled, kept, running, waiting, nr_threads;
 	__u32 is_live;
@@ -108,7 +110,7 @@ static inline void steer_read(struct steer_view *v, const struct stats_steer *ro
 	/* In this order: what is settled has been picked before. */
 	__u64 settled = STEER_READ(row->settled), settled_ns = STEER_READ(row->settled_ns);
 	__u64 ahead = STEER_READ(row->picks) - settled;
-	__u64 job_us = STEER_READ(row->job_us);
+	__u64 job_us = STEER_READ(row->job_us), running_ns, waiting_ns;
 
 	v->pick_ns = STEER_READ(row->pick_ns);
 	/* Whoever takes over a row may have settled more than was picked, for a moment. */
@@ -120,8 +122,12 @@ static inline void steer_read(struct steer_view *v, const struct stats_steer *ro
 	v->kept = steer_count(STEER_READ(row->kept));
 	v->running = steer_count(STEER_READ(row->running));
 	v->waiting = steer_count(STEER_READ(row->waiting));
-	v->running_ns = v->running ? steer_age(STEER_READ(row->running_ns), now_ns) : 0;
-	v->waiting_ns = v->waiting ? steer_age(STEER_READ(row->waiting_ns), now_ns) : 0;
+	running_ns = v->running ? steer_age(STEER_READ(row->running_ns), now_ns) : 0;
+	waiting_ns = v->waiting ? steer_age(STEER_READ(row->waiting_ns), now_ns) : 0;
+	v->running_ns = running_ns;
+	v->waiting_ns = waiting_ns;
+	/* Of values that are loaded: of two fields compilers load one, at a computed offset. */
+	v->oldest_ns = v->running ? running_ns : waiting_ns;
 	v->nr_threads = STEER_READ(row->nr_threads);
 	v->old_ns = job_us * (STEER_OLD_JOBS * 1000ull);
 	if (v->old_ns < STEER_OLD_NS)
@@ -137,12 +143,6 @@ static inline __u32 steer_load(const struct steer_view *v)
 	return (v->unsettled + v->running + v->waiting) * STEER_WORK + v->kept;
 }
 
-/* Age of the job that holds the others up; a claim is told late, so one that waits may run. */
-static inline __u64 steer_oldest_ns(const struct steer_view *v)
-{
-	return v->running ? v->running_ns : v->waiting_ns;
-}
-
 /* Nothing gets past an old job: every thread is taken, or those that are not do not come round. */
 static inline __u32 steer_blocked(const struct steer_view *v)
 {
@@ -153,10 +153,10 @@ static inline __u32 steer_blocked(const struct steer_view *v)
 /* What makes it worse than its load says; in the same unit. */
 static inline __u32 steer_penalty(const struct steer_view *v)
 {
-	__u64 oldest_ns = steer_oldest_ns(v), jobs = v->unsettled_ns / STEER_ACCEPT_NS;
+	__u64 jobs = v->unsettled_ns / STEER_ACCEPT_NS;
 
-	if (oldest_ns > v->old_ns)
-		jobs += steer_blocked(v) ? oldest_ns / (v->old_ns / STEER_OLD_JOBS)
+	if (v->oldest_ns > v->old_ns)
+		jobs += steer_blocked(v) ? v->oldest_ns / (v->old_ns / STEER_OLD_JOBS)
 					 : STEER_OLD_BESIDE;
 	return steer_count(jobs) * STEER_WORK;
 }
@@ -166,7 +166,7 @@ static inline __u32 steer_stalled(const struct steer_view *v)
 {
 	if (v->unsettled_ns > STEER_ACCEPT_NS * STEER_ACCEPT_STALLED)
 		return 1;
-	return steer_oldest_ns(v) > v->old_ns * STEER_OLD_STALLED && steer_blocked(v);
+	return v->oldest_ns > v->old_ns * STEER_OLD_STALLED && steer_blocked(v);
 }
 
 /*

@@ -2,6 +2,7 @@
 /* What the kernel says of bpf/steer.bpf.c. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <sys/capability.h>
 #include <unistd.h>
 
 #include "bpf/abi.h"
@@ -23,7 +24,8 @@ static int make_rows(const char *name, u32 value_len, u32 nr)
 	return fd;
 }
 
-TEST(the_verifier_is_soon_done)
+/* Loads it, for the first of two addresses. */
+static void check_load(void)
 {
 	const bool wanted[2] = { true, false };
 	struct bpf_prog_info info = { 0 };
@@ -43,4 +45,33 @@ TEST(the_verifier_is_soon_done)
 	steer_close(&s);
 	close(rows);
 	close(header);
+}
+
+TEST(the_verifier_is_soon_done)
+{
+	check_load();
+}
+
+/* 0, or -1: there is more to have than may be had. */
+static int keep_only(const cap_value_t *values, int nr)
+{
+	cap_t caps = cap_init();
+	int err = -1;
+
+	ASSERT_NE(caps, NULL);
+	if (!cap_set_flag(caps, CAP_PERMITTED, nr, values, CAP_SET) &&
+	    !cap_set_flag(caps, CAP_EFFECTIVE, nr, values, CAP_SET))
+		err = cap_set_proc(caps);
+	cap_free(caps);
+	return err;
+}
+
+/* Without CAP_PERFMON the verifier also checks what the CPU may do on paths that it only guesses. */
+TEST(two_capabilities_are_enough)
+{
+	static const cap_value_t both[] = { CAP_BPF, CAP_NET_ADMIN };
+
+	if (keep_only(both, 2))
+		SKIP("bpf: no privilege");
+	check_load();
 }

@@ -120,7 +120,7 @@ TEST(ages_of_what_is_not_there_and_of_the_future)
 	/* Times without their count are left over from before. */
 	row.pick_ns = row.running_ns = row.waiting_ns = NOW - 60 * NSEC_PER_SEC;
 	v = row_view(&row);
-	EXPECT_EQ(v.unsettled_ns + v.running_ns + v.waiting_ns, 0);
+	EXPECT_EQ(v.unsettled_ns + v.running_ns + v.waiting_ns + v.oldest_ns, 0);
 	EXPECT_EQ(penalty_of(&row), 0);
 	row.picks = row.running = row.waiting = 1;
 	row.pick_ns = row.running_ns = row.waiting_ns = NOW + 5;
