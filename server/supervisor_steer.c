@@ -82,9 +82,8 @@ void steering_open(struct supervisor *s)
 	if (!err)
 		err = attach(s);
 	if (err) {
-		log_info("bpf: cannot steer connections: %s%s; the kernel's hash picks the workers",
-			 strerror(-err),
-			 err == -EACCES || err == -EPERM ? ", it takes CAP_PERFMON, too" : "");
+		log_info("bpf: cannot steer connections: %s; the kernel's hash picks the workers",
+			 strerror(-err));
 		steer_close(&st->steer);
 		return;
 	}
