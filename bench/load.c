@@ -6,6 +6,7 @@
  *   load --port N [--path P] [--connections N] [--seconds S]   closed loop on kept connections
  *   load ... --new      a new connection for every request
  *   load ... --hold     one request on each connection, then hold them all until stdin ends
+ *   load ... --timeout S   an answer that takes longer is an error
  *   load ... --beside N:PATH   N more connections that ask for PATH, counted on their own
  */
 #include <arpa/inet.h>
@@ -25,8 +26,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/latency.h"
+
 #define HEAD_MAX 2048 /* an answer's head must fit */
-#define NR_BUCKETS 512 /* 8 per power of two of nanoseconds */
 #define PER_SOURCE 20000 /* connections per 127.0.0.x source address, below the port range */
 #define OPEN_AT_ONCE 256 /* --hold: connects in flight, below any backlog */
 #define FLOWS_MAX 4 /* --path and what is beside it */
@@ -38,9 +40,9 @@ struct flow {
 	int nr_clients;
 	char request[512];
 	size_t request_len;
-	uint64_t requests, errors, max_ns;
+	uint64_t requests, errors, timeouts;
 	uint64_t least, most; /* answers to one connection */
-	uint64_t bucket[NR_BUCKETS];
+	struct latency latency;
 };
 
 struct client {
@@ -64,52 +66,14 @@ struct load {
 	bool fresh; /* --new */
 	bool hold;
 	double seconds;
+	double timeout; /* --timeout; 0 = wait for ever */
 	int nr_held, nr_failed;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + ts.tv_nsec;
-}
 
 static void die(const char *what)
 {
 	fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-static int bucket_of(uint64_t ns)
-{
-	int exp;
-
-	if (ns < 8)
-		return ns;
-	exp = 63 - __builtin_clzll(ns);
-	return (exp - 2) * 8 + ((ns >> (exp - 3)) & 7);
-}
-
-/* Upper end of a bucket. */
-static uint64_t bucket_top(int b)
-{
-	if (b < 8)
-		return b;
-	return (8ull + b % 8 + 1) << (b / 8 - 1);
-}
-
-static uint64_t percentile(const struct flow *f, double q)
-{
-	uint64_t want = q * f->requests, seen = 0;
-	int b;
-
-	for (b = 0; b < NR_BUCKETS; b++) {
-		seen += f->bucket[b];
-		if (seen > want)
-			return bucket_top(b) < f->max_ns ? bucket_top(b) : f->max_ns;
-	}
-	return f->max_ns;
 }
 
 static int send_request(struct client *c)
@@ -176,9 +140,7 @@ static void count_answer(struct load *l, struct client *c)
 
 	c->answered++;
 	f->requests++;
-	f->bucket[bucket_of(took)]++;
-	if (took > f->max_ns)
-		f->max_ns = took;
+	latency_add(&f->latency, took);
 	if (l->hold) {
 		c->holding = true;
 		l->nr_held++;
@@ -286,8 +248,8 @@ static void sum_up(struct load *l, uint64_t end_ns)
 		struct client *c = &l->clients[i];
 		struct flow *f = c->flow;
 
-		if (end_ns - c->started_ns > f->max_ns) /* one that was never answered counts too */
-			f->max_ns = end_ns - c->started_ns;
+		if (end_ns - c->started_ns > f->latency.max_ns) /* one never answered counts too */
+			f->latency.max_ns = end_ns - c->started_ns;
 		f->least = c->answered < f->least ? c->answered : f->least;
 		f->most = c->answered > f->most ? c->answered : f->most;
 	}
@@ -296,23 +258,44 @@ static void sum_up(struct load *l, uint64_t end_ns)
 static void print_flow(const struct flow *f)
 {
 	printf("\"path\":\"%s\",\"connections\":%d,\"requests\":%llu,\"errors\":%llu,"
-	       "\"least\":%llu,\"most\":%llu,"
-	       "\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f",
-	       f->path, f->nr_clients, (unsigned long long)f->requests, (unsigned long long)f->errors,
-	       (unsigned long long)f->least, (unsigned long long)f->most, percentile(f, 0.5) / 1e3,
-	       percentile(f, 0.99) / 1e3, percentile(f, 0.999) / 1e3, f->max_ns / 1e3);
+	       "\"timeouts\":%llu,\"least\":%llu,\"most\":%llu,",
+	       f->path, f->nr_clients, (unsigned long long)f->requests,
+	       (unsigned long long)f->errors, (unsigned long long)f->timeouts,
+	       (unsigned long long)f->least, (unsigned long long)f->most);
+	latency_print(&f->latency);
+}
+
+/* Gives up requests that have waited too long: each is an error, on a new connection it goes on. */
+static void give_up_late(struct load *l)
+{
+	uint64_t now = now_ns();
+	int i;
+
+	for (i = 0; i < l->nr_clients; i++) {
+		struct client *c = &l->clients[i];
+
+		if (now - c->started_ns < l->timeout * 1e9)
+			continue;
+		c->flow->timeouts++;
+		latency_add(&c->flow->latency, now - c->started_ns);
+		fail_client(l, c);
+	}
 }
 
 static void run_loop(struct load *l)
 {
-	uint64_t begin = now_ns(), end = begin + l->seconds * 1e9, t;
+	uint64_t begin = now_ns(), end = begin + l->seconds * 1e9, t, look = begin;
 	int i;
 
 	for (i = l->nr_clients; i-- > 0;) /* those beside first */
 		open_client(l, &l->clients[i]);
-	while (now_ns() < end)
+	while ((t = now_ns()) < end) {
 		turn(l, 10);
-	t = now_ns();
+		if (l->timeout && t - look > 100000000) {
+			give_up_late(l);
+			look = t;
+		}
+	}
 	sum_up(l, t);
 	printf("{\"seconds\":%.6f,", (t - begin) / 1e9);
 	print_flow(&l->flows[0]);
@@ -377,7 +360,7 @@ static void make_clients(struct load *l)
 static void usage(void)
 {
 	fprintf(stderr, "usage: load --port N [--host IPV4] [--path P] [--connections N]"
-			" [--seconds S] [--new | --hold] [--beside N:PATH]\n");
+			" [--seconds S] [--new | --hold] [--timeout S] [--beside N:PATH]\n");
 	exit(2);
 }
 
@@ -411,12 +394,13 @@ static void parse_options(struct load *l, int argc, char **argv)
 		{ "new", no_argument, NULL, 'n' },
 		{ "hold", no_argument, NULL, 'H' },
 		{ "beside", required_argument, NULL, 'b' },
+		{ "timeout", required_argument, NULL, 't' },
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *host = "127.0.0.1";
 	int opt, i, port = 0;
 
-	while ((opt = getopt_long(argc, argv, "h:p:P:c:s:nHb:", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "h:p:P:c:s:nHb:t:", options, NULL)) != -1) {
 		switch (opt) {
 		case 'h':
 			host = optarg;
@@ -441,6 +425,9 @@ static void parse_options(struct load *l, int argc, char **argv)
 			break;
 		case 'b':
 			add_beside(l, optarg);
+			break;
+		case 't':
+			l->timeout = atof(optarg);
 			break;
 		default:
 			usage();

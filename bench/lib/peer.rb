@@ -20,15 +20,19 @@ module Lab
   # resources it offers at which path.
   class Peer
     extend Settings
-    attr_reader :name, :paths, :missing
+    NEEDS = { tls: 'TLS', h2: 'HTTP/2', websocket: 'WebSocket of its own', workers: 'several workers' }.freeze
 
-    setting :title, :package, :binary, :version_args
+    attr_reader :name, :paths, :missing, :languages
+
+    # variant: not in --quick. tries: is started to see whether it can do what it is told.
+    setting :tries, :title, :package, :binary, :version_args, :variant
 
     def initialize(name)
       @name = name
       @title = name.to_s
       @paths = {}
       @missing = {}
+      @languages = []
       @version_args = nil
     end
 
@@ -42,15 +46,25 @@ module Lab
       @missing.merge!(map)
     end
 
+    # speaks :tls, :h2, :websocket, :workers (it can run several): a case that needs another is not tried.
+    def speaks(*list)
+      @languages.concat(list)
+    end
+
     # The block gets a Site and returns the command as an array.
     def command(&block)
       block ? @command = block : @command
     end
 
+    def concerns?(kase)
+      @paths.key?(kase.resource) || @missing.key?(kase.name) || @missing.key?(kase.resource)
+    end
+
     # Why this peer cannot run the case, or nil.
     def reason_against(kase)
-      @missing[kase.name] || @missing[kase.resource] ||
-        (@paths.key?(kase.resource) ? nil : "offers no #{kase.resource}")
+      @missing[kase.name] || @missing[kase.resource] || kase.needs.filter_map { |n| @missing[n] }.first ||
+        (@paths.key?(kase.resource) ? nil : "offers no #{kase.resource}") ||
+        (kase.needs - @languages).first&.then { |n| "has no #{NEEDS.fetch(n)}" }
     end
 
     # The program's path, or nil. Names with a slash are under the build folder or among the gems.
@@ -73,7 +87,7 @@ module Lab
     end
 
     def version(build)
-      return Gems.version(binary.delete_prefix('gem/')) if binary.start_with?('gem/')
+      return Gems.version(package || binary.delete_prefix('gem/')) if binary.start_with?('gem/')
       return nil unless version_args
 
       out = IO.popen([program(build), *version_args, err: %i[child out]], &:read)
@@ -91,22 +105,35 @@ module Lab
   end
 
   # Servers of Rack apps all run the same ones: bench/apps/RESOURCE.ru.
-  RACK = %i[hello json slow1 waits mixed streams sse].to_h { |r| [r, '/'] }.freeze
+  RACK = { **%i[hello json slow1 waits mixed streams sse upload pg websocket stuck].to_h { |r| [r, '/'] },
+           held: '/files/file1k.txt' }.freeze
 
   # What the Rails app has: that of the selftests, with what bench/apps/notebook adds.
   RAILS = { rails_page: '/about', rails_rows: '/notes', rails_api: '/api/notes' }.freeze
 
-  # What a peer's command block may use: its port, its program, a folder of its own, what is asked for.
-  Site = Struct.new(:port, :program, :dir, :resource, :extra, keyword_init: true) do
+  # What a peer's command block may use: where to listen, its program, a folder of its own, what is asked for, its certificate
+  # if it is to speak TLS (cert, key), and of how many workers.
+  Site = Struct.new(:host, :port, :program, :dir, :resource, :extra, :tls, :workers, keyword_init: true) do
+    def address
+      "#{host}:#{port}"
+    end
+
+    def url
+      "#{tls ? 'https' : 'http'}://#{address}"
+    end
+
+    # Files are an app too, for servers that have nothing else for them.
     def app
-      rails? ? rails_app : File.join(ROOT, "bench/apps/#{resource}.ru")
+      return rails_app if rails?
+
+      File.join(ROOT, "bench/apps/#{Files::PATHS.key?(resource) ? 'files' : resource}.ru")
     end
 
     # A command that finds the gems of bench/Gemfile and nothing of whoever started us.
     def ruby(*argv)
       gems = Gems.folder
       ['env', '-u', 'BUNDLE_GEMFILE', '-u', 'RUBYOPT', '-u', 'RUBYLIB', "GEM_HOME=#{gems}", "GEM_PATH=#{gems}",
-       'RACK_ENV=production', 'RAILS_ENV=production', *(rails? ? bundler : []), *argv]
+       'RACK_ENV=production', 'RAILS_ENV=production', *Resource.env(resource), *(rails? ? bundler : []), *argv]
     end
 
     def rails?

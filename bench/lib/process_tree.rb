@@ -58,7 +58,11 @@ module Lab
 
     # What is resident, counted page by page: /proc/PID/status lags behind.
     def resident_bytes
-      pids.sum { |p| File.read("/proc/#{p}/smaps_rollup")[/^Rss:\s+(\d+)/, 1].to_i * 1024 }
+      pids.sum do |p|
+        File.read("/proc/#{p}/smaps_rollup")[/^Rss:\s+(\d+)/, 1].to_i * 1024
+      rescue SystemCallError # it has ended
+        0
+      end
     end
 
     def descriptors

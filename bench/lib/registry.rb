@@ -9,11 +9,29 @@ module Lab
 
   # One workload. `resource` is what a peer has to offer for it; several cases share a resource.
   # `expect` says whether a body is the right answer.
-  Case = Struct.new(:name, :title, :resource, :connections, :depth, :headers, :closes, :expect, keyword_init: true) do
+  #   load       who asks: wrk, load (counts per connection), h2load, handshakes, echo
+  #   needs      what a peer has to speak: tls, h2, websocket, workers
+  #   rate       requests per second in all, whatever the server does (open loop); nil = as fast as it answers (closed)
+  #   body_bytes so long a body is sent with each request
+  #   workers    of the server
+  #   fresh      a new connection for every request (load: load)
+  #   resumed    TLS sessions are resumed (load: handshakes)
+  #   beside     { path => connections } that ask at the same time and are not counted (load: load)
+  #   before     called with the server before it is measured
+  #   quick      part of --quick
+  Case = Struct.new(:name, :title, :resource, :connections, :depth, :headers, :closes, :expect, :load, :needs, :rate, :body_bytes,
+                    :workers, :fresh, :resumed, :beside, :before, :quick, keyword_init: true) do
     def facts
-      to_h.except(:expect).transform_keys(&:to_s)
+      to_h.except(:expect, :before).transform_keys(&:to_s)
+    end
+
+    def tls?
+      needs.include?(:tls)
     end
   end
+
+  DEFAULTS = { connections: 100, depth: 1, headers: {}, closes: false, expect: ->(body) { body == BODY }, load: :wrk, needs: [],
+               rate: nil, body_bytes: 0, workers: 1, fresh: false, resumed: false, beside: {}, before: nil, quick: false }.freeze
 
   # Setters for a block: `title 'x'` inside, `@title = 'x'` outside.
   module Settings
@@ -34,10 +52,8 @@ module Lab
   class << self
     attr_reader :cases, :peers, :gates
 
-    def case(name, title:, resource:, connections: 100, depth: 1, headers: {}, closes: false,
-             expect: ->(body) { body == BODY })
-      @cases[name] = Case.new(name: name, title: title, resource: resource, connections: connections,
-                              depth: depth, headers: headers, closes: closes, expect: expect)
+    def case(name, title:, resource:, **more)
+      @cases[name] = Case.new(name: name, title: title, resource: resource, **DEFAULTS, **more)
     end
 
     def peer(name, &block)

@@ -64,7 +64,7 @@ module Lab
       n = []
       n << 'noisy' if row.noisy?
       n << format('disturbed (others took %d %% of its CPU)', 100 * row.median('foreign_share')) if row.disturbed?
-      n << "#{row.errors} errors" if row.errors.positive?
+      n << "#{row.errors} errors (#{row.error_kinds.map { |k, n| "#{n} #{k}" }.join(', ')})" if row.errors.positive?
       n << "#{row.status}: #{row.reason}" unless row.alive?
       n.join(', ')
     end

@@ -6,6 +6,9 @@ module Lab
   class Row
     NOISY = 0.25    # (max - min) / median of the CPU cost
     DISTURBED = 0.1 # share of the server's CPU that somebody else took
+    LOAD_BOUND = 0.9 # share of its CPU that the generator took: the server could have done more
+    BEHIND = 0.97 # open loop: of the rate that was asked for
+    KEYS = %w[cpu_us_per_request requests_per_second p50_us p99_us p999_us rss_bytes].freeze
 
     LATENCY = %w[p50_us p99_us p999_us max_us].freeze
 
@@ -32,20 +35,22 @@ module Lab
       @rounds.any?
     end
 
-    def add(round, wrk, cpu_ns, source, busy_ns)
-      errors = %w[connect read write status timeout].sum { |k| wrk.fetch(k) }
-      raise Server::Failed, 'no request was answered' if wrk['requests'].zero?
+    # figures: the generator's; cpu_ns: the server's; busy_ns: of its CPU, whoever took it.
+    def add(round, figures, cpu_ns, source, busy_ns, rss = nil)
+      raise Server::Failed, 'no request was answered' if figures['requests'].zero?
 
+      seconds = figures['duration_us'] / 1e6
       # wrk times a batch, not a request, when it pipelines.
-      wrk = wrk.merge(wrk.slice(*LATENCY).transform_values { nil }) if @kase.depth > 1
-      @rounds << { 'round' => round, 'requests' => wrk['requests'], 'errors' => errors,
-                   'seconds' => wrk['duration_us'] / 1e6, 'bytes' => wrk['bytes'],
+      figures = figures.merge((LATENCY + ['latency']).to_h { |k| [k, nil] }) if @kase.depth > 1 && @kase.load == :wrk
+      @rounds << { 'round' => round, 'requests' => figures['requests'], 'errors' => Generator::ERRORS.sum { |k| figures[k].to_i },
+                   'error_kinds' => figures.slice(*Generator::ERRORS).reject { |_, n| n.zero? },
+                   'seconds' => seconds, 'bytes' => figures['bytes'],
                    'cpu_ns' => cpu_ns, 'cpu_source' => source.to_s,
-                   'cpu_us_per_request' => cpu_ns / 1e3 / wrk['requests'],
-                   'requests_per_second' => wrk['requests'] * 1e6 / wrk['duration_us'],
-                   'p50_us' => wrk['p50_us'], 'p99_us' => wrk['p99_us'], 'p999_us' => wrk['p999_us'],
-                   'max_us' => wrk['max_us'],
-                   'foreign_share' => [busy_ns - cpu_ns, 0].max / (wrk['duration_us'] * 1e3) }
+                   'cpu_us_per_request' => cpu_ns / 1e3 / figures['requests'],
+                   'requests_per_second' => figures['requests'] / seconds,
+                   **figures.slice(*LATENCY, 'latency', 'least', 'most', 'resumed', 'rate_asked'),
+                   'rss_bytes' => rss, 'generator_share' => figures['generator_s'] && (figures['generator_s'] / seconds),
+                   'foreign_share' => [busy_ns - cpu_ns, 0].max / (seconds * 1e9) }
     end
 
     def all(key)
@@ -68,6 +73,10 @@ module Lab
       all('errors').sum
     end
 
+    def error_kinds
+      all('error_kinds').compact.reduce({}) { |sum, kinds| sum.merge(kinds) { |_, a, b| a + b } }
+    end
+
     def spread
       cost = all('cpu_us_per_request')
       (cost.max - cost.min) / median
@@ -79,6 +88,32 @@ module Lab
 
     def disturbed?
       measured? && median('foreign_share') > DISTURBED
+    end
+
+    # Closed loop: the generator, not the server, was the limit of requests per second. The cost is not touched by it.
+    def load_bound?
+      measured? && !@kase.rate && median('generator_share').to_f > LOAD_BOUND
+    end
+
+    # Open loop: the server did not keep up with the rate, so its latencies are those of the requests that got in.
+    def behind?
+      measured? && @kase.rate && median('requests_per_second') < @kase.rate * BEHIND ? true : false
+    end
+
+    def marks
+      { 'noisy' => noisy?, 'disturbed' => disturbed?, 'load-bound' => load_bound?, 'behind' => behind? }.select { |_, on| on }.keys
+    end
+
+    # Least answers over most answers to one connection, where the generator counts them.
+    def fairness
+      least, most = %w[least most].map { |k| all(k).compact }
+      least.empty? ? nil : Row.median(least.zip(most).map { |a, b| a.to_f / [b, 1].max })
+    end
+
+    # percentile => microseconds, each the median of the rounds.
+    def latency_curve
+      curves = all('latency').compact
+      curves.empty? ? {} : curves[0].keys.to_h { |p| [p, Row.median(curves.map { |c| c[p] })] }
     end
 
     # Median of the ratios of the same round: what the machine did in that round falls out.

@@ -19,7 +19,7 @@ module Lab
 
     # Ends early on Interrupt and keeps what is there.
     def run
-      @plan = @cases.sum { |c| @peers.count { |p| !absence(p, c) } } * settings[:rounds]
+      @plan = @cases.sum { |c| concerned(c).count { |p| !absence(p, c) } } * settings[:rounds]
       @done = 0
       @began = Lab.clock
       @cases.each { |c| run_case(c) }
@@ -33,12 +33,19 @@ module Lab
 
     private
 
+    # A server of files has nothing to do with a case of Rack apps: there is no row.
+    def concerned(kase)
+      @peers.select { |p| p.concerns?(kase) }
+    end
+
     def absence(peer, kase)
-      peer.program(settings[:build]) ? peer.reason_against(kase) : peer.absence
+      return peer.absence unless peer.program(settings[:build])
+
+      peer.reason_against(kase) || Load.absence(kase) || Resource.absence(kase.resource, settings[:build])
     end
 
     def run_case(kase)
-      rows = @peers.map { |p| Row.new(kase, p) }
+      rows = concerned(kase).map { |p| Row.new(kase, p) }
       @rows.concat(rows)
       servers = rows.to_h { |r| [r, open(r)] }
       settings[:rounds].times do |n|
@@ -53,30 +60,38 @@ module Lab
         row.give_up(:missing, reason)
         return
       end
-      server = Server.new(row.peer, build: settings[:build], cpu: settings[:server_cpu], resource: row.kase.resource)
-      row.answer = server.check(row.kase)
+      kase = row.kase
+      server = Server.new(row.peer, build: settings[:build], cpu: settings[:server_cpu], resource: kase.resource,
+                                    tls: kase.tls? ? Certs.pair : nil, workers: kase.workers)
+      row.answer = server.check(kase)
+      kase.before&.call(server)
       server
     rescue Server::Failed, SystemCallError => e
-      row.give_up(:failed, e.message)
+      row.give_up(lacks?(row, e) ? :missing : :failed, e.message)
       @done += settings[:rounds]
       server&.stop
       nil
     end
 
+    # A server that refuses a protocol when it is started, or does not speak it then, has not got it.
+    def lacks?(row, error)
+      error.is_a?(Server::Lacks) || ((row.kase.needs.any? || row.peer.tries) && error.is_a?(Server::EndedAtStart))
+    end
+
     def measure(row, server, round)
       say("#{row.kase.name} #{row.peer.name} round #{round + 1}/#{settings[:rounds]}")
-      url = "http://127.0.0.1:#{server.port}#{row.peer.paths.fetch(row.kase.resource)}"
-      load = { cpu: settings[:load_cpu] }
-      Wrk.run(row.kase, url, **load, seconds: WARMUP_S)
+      path = row.peer.paths.fetch(row.kase.resource)
+      Load.run(row.kase, server, path, settings, seconds: WARMUP_S, answer: row.answer, each: true)
       cpu = server.tree.cpu
       busy = ProcessTree.cpu_busy_ns(settings[:server_cpu])
-      figures = Wrk.run(row.kase, url, **load, seconds: settings[:seconds])
+      figures = Load.run(row.kase, server, path, settings, seconds: settings[:seconds], answer: row.answer)
       busy = ProcessTree.cpu_busy_ns(settings[:server_cpu]) - busy
       source, used = ProcessTree.used(cpu, server.tree.cpu)
-      row.add(round, figures, used, source, busy)
+      row.add(round, figures, used, source, busy, server.tree.resident_bytes)
     rescue Server::Failed => e
       tail = server.alive? ? '' : "; the server ended: #{server.log_tail}"
       row.give_up(:failed, e.message + tail)
+      @done += settings[:rounds] - round - 1 # there are no more rounds of it
     ensure
       @done += 1
     end

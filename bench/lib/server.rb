@@ -3,11 +3,14 @@
 
 require 'socket'
 require_relative 'process_tree'
+require_relative 'dialogue'
 
 module Lab
   # A peer that runs: started on a port, pinned to a CPU, stopped by pid, always.
   class Server
     class Failed < StandardError; end
+    class EndedAtStart < Failed; end
+    class Lacks < Failed; end # it does not have what the case needs
 
     FIRST_PORT = 18_100 # below the range that clients' ports are taken from
     START_LIMIT_S = 20
@@ -47,17 +50,19 @@ module Lab
       end
     end
 
-    attr_reader :peer, :port, :tree
+    attr_reader :peer, :host, :port, :tree
 
-    # stdout: nil = its log.
-    def initialize(peer, build:, cpu:, resource: :constant, extra: [], stdout: nil)
+    # stdout: nil = its log. tls: the certificate, if it is to speak TLS.
+    def initialize(peer, build:, cpu:, resource: :constant, extra: [], stdout: nil, tls: nil, workers: 1, host: '127.0.0.1')
       @peer = peer
+      @host = host
+      @tls = tls
       raise Failed, peer.absence unless peer.program(build)
 
       @port = self.class.free_port
       @dir = Dir.mktmpdir("lab-#{peer.name}-")
-      site = Site.new(port: @port, program: peer.program(build), dir: @dir, resource: resource,
-                      extra: extra)
+      site = Site.new(host: host, port: @port, program: peer.program(build), dir: @dir, resource: resource, extra: extra, tls: tls,
+                      workers: workers)
       @log = File.join(@dir, 'log')
       # A lab that is killed must not leave servers behind.
       argv = ['setpriv', '--pdeathsig', 'TERM', 'taskset', '-c', cpu.to_s, *peer.command.call(site), *extra]
@@ -74,6 +79,8 @@ module Lab
     def stop
       return unless @dir
 
+      @kept&.each(&:close)
+
       if @pid
         pids = @tree.pids
         signal('TERM', @pid)
@@ -81,6 +88,8 @@ module Lab
           (pids | @tree.pids).each { |p| signal('KILL', p) }
           Process.wait(@pid)
         end
+        # A worker that is stuck may outlive who should have ended it.
+        (pids & ProcessTree.stats.keys).each { |p| signal('KILL', p) }
       end
       self.class.running.delete(self)
       FileUtils.rm_rf(@dir)
@@ -99,35 +108,23 @@ module Lab
       ''
     end
 
+    # A connection that stays open as long as the server runs.
+    def keep(sock)
+      (@kept ||= []) << sock
+      sock
+    end
+
     # The body of a 200 to one GET.
     def get(path)
-      sock = TCPSocket.new('127.0.0.1', @port)
-      sock.write(request(path, {}))
-      status, _head, body = read_answer(sock)
-      raise Failed, "answered #{status} to #{path}" unless status == 200
-
-      body
-    ensure
-      sock&.close
+      kase = Case.new(**DEFAULTS, needs: @tls ? [:tls] : [])
+      Dialogue.new(@host, @port, kase, path).get
     end
 
     # Sends the requests of the case once and compares what comes back. Returns facts of one answer.
     def check(kase, path = peer.paths.fetch(kase.resource))
-      sock = TCPSocket.new('127.0.0.1', @port)
-      sock.write(request(path, kase.headers) * kase.depth)
-      answers = Array.new(kase.depth) { read_answer(sock) }
-      answers.each do |status, _head, body|
-        raise Failed, "answered #{status} to #{path}" unless status == 200
-        raise Failed, "answered #{body.to_s[0, 80].inspect}" unless kase.expect.call(body)
-      end
-      raise Failed, 'did not close the connection' if kase.closes && !closed?(sock)
-
-      { 'status' => 200, 'head_bytes' => answers[0][1].bytesize, 'body_bytes' => answers[0][2].bytesize,
-        'congestion_control' => kase.closes ? nil : congestion_control }
-    rescue SystemCallError, EOFError => e
-      raise Failed, "check: #{e.message}"
-    ensure
-      sock&.close
+      congestion = nil
+      facts = Dialogue.new(@host, @port, kase, path).check { congestion = congestion_control unless kase.closes }
+      facts.merge('congestion_control' => congestion)
     end
 
     private
@@ -135,11 +132,11 @@ module Lab
     def wait_until_it_answers
       deadline = Lab.clock + START_LIMIT_S
       begin
-        TCPSocket.new('127.0.0.1', @port).close
+        TCPSocket.new(@host, @port).close
       rescue SystemCallError
         unless alive?
           @pid = nil
-          raise Failed, "ended at start: #{log_tail}"
+          raise EndedAtStart, "ended at start: #{log_tail}"
         end
         raise Failed, 'does not listen' if Lab.clock > deadline
 
@@ -164,37 +161,6 @@ module Lab
       true
     rescue Errno::ECHILD
       true
-    end
-
-    def request(path, headers)
-      "GET #{path} HTTP/1.1\r\nHost: 127.0.0.1:#{@port}\r\n#{headers.map { |k, v| "#{k}: #{v}\r\n" }.join}\r\n"
-    end
-
-    def read_answer(sock)
-      raise Failed, 'no answer within 5 s' unless sock.wait_readable(5)
-
-      head = sock.gets("\r\n\r\n") or raise Failed, 'closed without an answer'
-      status = head[%r{\AHTTP/1\.1 (\d+)}, 1].to_i
-      return [status, head, read_chunks(sock)] if head.match?(/^transfer-encoding:\s*chunked/i)
-
-      length = head[/^content-length:\s*(\d+)/i, 1] or raise Failed, 'answer without Content-Length'
-      [status, head, sock.read(length.to_i)]
-    end
-
-    def read_chunks(sock)
-      body = +''
-      until (size = sock.gets("\r\n").to_i(16)).zero?
-        body << sock.read(size)
-        sock.read(2)
-      end
-      sock.read(2)
-      body
-    end
-
-    def closed?(sock)
-      sock.wait_readable(5) && sock.read(1).nil?
-    rescue Errno::ECONNRESET
-      raise Failed, 'reset the connection'
     end
 
     # As the kernel says of the server's end of a connection that is open now.

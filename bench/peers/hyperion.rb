@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: MIT
 # frozen_string_literal: true
 
+# What we do not speak yet our own server refuses, or it answers wrongly when it is asked; nothing here says so.
+ours = lambda do |s, *more|
+  bind = s.tls ? "ssl://#{s.address}?cert=#{s.tls.cert}&key=#{s.tls.key}" : "tcp://#{s.address}"
+  [s.program, '-w', s.workers.to_s, '-b', bind, '--no-log-requests', *more]
+end
+
 { hyperion: 'auto', 'hyperion-epoll': 'off' }.each do |name, io_uring|
   Lab.peer name do
-    title io_uring == 'off' ? 'this server, epoll backend' : 'this server'
+    title "this server, a constant#{', epoll backend' if io_uring == 'off'}"
     binary 'build/hyperion-bpf'
     version_args %w[--version]
-    offers constant: '/-/health'
-    command do |s|
-      [s.program, '-w', '1', '-b', "tcp://127.0.0.1:#{s.port}", '--io-uring', io_uring, '--no-log-requests', '--no-app']
-    end
+    offers constant: '/-/health', hello: '/-/health'
+    speaks :tls, :h2, :websocket, :workers
+    variant io_uring == 'off'
+    command { |s| ours.call(s, '--io-uring', io_uring, '--no-app') }
   end
 end
 
@@ -20,10 +26,9 @@ end
     binary 'build/hyperion-bpf'
     version_args %w[--version]
     offers Lab::Files::PATHS
-    command do |s|
-      [s.program, '-w', '1', '-b', "tcp://127.0.0.1:#{s.port}", '--io-uring', io_uring, '--no-log-requests', '--no-app',
-       '--static', "/files=#{Lab::Files.folder}"]
-    end
+    speaks :tls, :h2, :websocket, :workers
+    variant io_uring == 'off'
+    command { |s| ours.call(s, '--io-uring', io_uring, '--no-app', '--static', "/files=#{Lab::Files.folder}") }
   end
 end
 
@@ -35,9 +40,21 @@ end
     version_args %w[--version]
     offers Lab::RACK
     offers Lab::RAILS if threads == 5
+    speaks :tls, :h2, :websocket, :workers
+    variant threads != 5
     command do |s|
-      s.ruby(s.program, '-w', '1', '-t', threads.to_s, '-e', 'production', '-b', "tcp://127.0.0.1:#{s.port}",
-             '--no-log-requests', s.app)
+      files = s.resource == :held ? ['--static', "/files=#{Lab::Files.folder}"] : []
+      s.ruby(*ours.call(s, '-t', threads.to_s, '-e', 'production', *files, s.app))
     end
   end
+end
+
+# Each request in a fibre.
+Lab.peer :'hyperion-async' do
+  title 'this server, Rack app, --async-io'
+  binary 'build/hyperion-bpf'
+  version_args %w[--version]
+  offers pg: '/'
+  tries true
+  command { |s| s.ruby(*ours.call(s, '-e', 'production', '--async-io', s.app)) }
 end

@@ -3,6 +3,7 @@
 
 # One worker without a log; @server: what is in the server block, @http: around it.
 nginx_conf = lambda do |s, server, http = ''|
+    tls = s.tls ? "ssl_certificate #{s.tls.cert}; ssl_certificate_key #{s.tls.key}; ssl_session_cache shared:lab:10m;" : ''
     conf = s.write('nginx.conf', <<~CONF)
       daemon off;
       worker_processes 1;
@@ -19,7 +20,8 @@ nginx_conf = lambda do |s, server, http = ''|
         #{%w[client_body proxy fastcgi uwsgi scgi].map { |t| "#{t}_temp_path #{s.dir}/#{t};" }.join(' ')}
         #{http}
         server {
-          listen 127.0.0.1:#{s.port} backlog=4096;
+          listen #{s.address} backlog=4096#{s.tls ? ' ssl http2' : ''};
+          #{tls}
           #{server}
         }
       }
@@ -33,6 +35,7 @@ Lab.peer :nginx do
   binary 'nginx'
   version_args %w[-v]
   offers constant: '/', hello: '/'
+  speaks :tls, :h2
   command { |s| nginx_conf.call(s, 'location / { return 200 "OK\\n"; }') }
 end
 
@@ -43,6 +46,7 @@ Lab.peer :'nginx-files' do
   binary 'nginx'
   version_args %w[-v]
   offers Lab::Files::PATHS
+  speaks :tls, :h2
   command do |s|
     nginx_conf.call(s, "location /files/ { alias #{Lab::Files.folder}/; }",
                     'sendfile on; tcp_nopush on; open_file_cache max=1000 inactive=60s; open_file_cache_valid 60s;')
