@@ -49,6 +49,7 @@ struct client {
 	struct flow *flow;
 	int fd;
 	bool holding; /* --hold: answered, nothing outstanding */
+	bool closes; /* the answer says that it is the last one */
 	uint64_t answered; /* requests answered */
 	uint64_t started_ns; /* when the outstanding request was sent */
 	uint64_t body_left; /* bytes of the answer's body still to come */
@@ -103,6 +104,7 @@ static void open_client(struct load *l, struct client *c)
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	c->head_len = 0;
 	c->body_left = 0;
+	c->closes = false;
 	c->started_ns = now_ns();
 	if (connect(c->fd, (struct sockaddr *)&l->to, sizeof(l->to)) && errno != EINPROGRESS)
 		die("connect");
@@ -146,7 +148,7 @@ static void count_answer(struct load *l, struct client *c)
 		l->nr_held++;
 		return;
 	}
-	if (l->fresh) {
+	if (l->fresh || c->closes) {
 		reopen_client(l, c);
 		return;
 	}
@@ -186,6 +188,7 @@ static int take_bytes(struct client *c, const char *p, size_t len)
 	if (!end)
 		return c->head_len == HEAD_MAX - 1 ? -1 : 0;
 	body = body_length(c->head);
+	c->closes = strcasestr(c->head, "\r\nconnection: close\r\n") != NULL;
 	extra = c->head_len - (end + 4 - c->head) + (len - take);
 	if (body < 0 || extra > (size_t)body)
 		return -1;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # frozen_string_literal: true
 
-# unicorn leaves Content-Length to the app; without it clients cannot tell a whole answer from a broken one.
+# unicorn and pitchfork leave Content-Length to the app; without it clients cannot tell a whole answer from a broken one.
 require 'rack'
 
 use Rack::ContentLength

@@ -15,7 +15,7 @@ module Lab
         owner = Process.pid
         at_exit { FileUtils.rm_rf(dir) if Process.pid == owner }
         key = OpenSSL::PKey::EC.generate('prime256v1')
-        Pair.new(put(dir, 'cert.pem', make(key).to_pem), put(dir, 'key.pem', key.to_pem))
+        Pair.new(put(dir, 'cert.pem', make(key).to_pem), put(dir, 'key.pem', key.private_to_pem)) # PKCS#8, which all can read
       end
     end
 

@@ -62,8 +62,8 @@ module Lab
 
     def notes(row)
       n = []
-      n << 'noisy' if row.noisy?
-      n << format('disturbed (others took %d %% of its CPU)', 100 * row.median('foreign_share')) if row.disturbed?
+      n.concat(row.marks)
+      n << format('least/most %.2f', row.fairness) if row.fairness && !row.kase.fresh
       n << "#{row.errors} errors (#{row.error_kinds.map { |k, n| "#{n} #{k}" }.join(', ')})" if row.errors.positive?
       n << "#{row.status}: #{row.reason}" unless row.alive?
       n.join(', ')

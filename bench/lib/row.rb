@@ -7,6 +7,8 @@ module Lab
     NOISY = 0.25    # (max - min) / median of the CPU cost
     DISTURBED = 0.1 # share of the server's CPU that somebody else took
     LOAD_BOUND = 0.9 # share of its CPU that the generator took: the server could have done more
+    RESUMED = 0.99 # of the handshakes that should be
+    REASON_MAX = 300
     BEHIND = 0.97 # open loop: of the rate that was asked for
     KEYS = %w[cpu_us_per_request requests_per_second p50_us p99_us p999_us rss_bytes].freeze
 
@@ -24,7 +26,7 @@ module Lab
 
     def give_up(status, reason)
       @status = status
-      @reason = reason
+      @reason = reason.to_s.scrub.split.join(' ')[0, REASON_MAX]
     end
 
     def alive?
@@ -100,8 +102,13 @@ module Lab
       measured? && @kase.rate && median('requests_per_second') < @kase.rate * BEHIND ? true : false
     end
 
+    # Sessions were offered (after the first of each connection) and not taken: the cost is a mixture.
+    def not_resumed?
+      measured? && @kase.resumed && @rounds.sum { |r| r['resumed'].to_i + @kase.connections } < RESUMED * all('requests').sum
+    end
+
     def marks
-      { 'noisy' => noisy?, 'disturbed' => disturbed?, 'load-bound' => load_bound?, 'behind' => behind? }.select { |_, on| on }.keys
+      { 'noisy' => noisy?, 'disturbed' => disturbed?, 'load-bound' => load_bound?, 'behind' => behind?, 'not-resumed' => not_resumed? }.select { |_, on| on }.keys
     end
 
     # Least answers over most answers to one connection, where the generator counts them.

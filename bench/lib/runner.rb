@@ -73,9 +73,10 @@ module Lab
       nil
     end
 
-    # A server that refuses a protocol when it is started, or does not speak it then, has not got it.
+    # A server that does not speak a protocol has not got it. Our own is asked for all that is planned, and refuses at its start
+    # what it does not know; a peer's failure to start is one.
     def lacks?(row, error)
-      error.is_a?(Server::Lacks) || ((row.kase.needs.any? || row.peer.tries) && error.is_a?(Server::EndedAtStart))
+      error.is_a?(Server::Lacks) || (row.peer.ours? && (row.kase.needs.any? || row.peer.tries) && error.is_a?(Server::EndedAtStart))
     end
 
     def measure(row, server, round)

@@ -16,7 +16,8 @@ module Lab
     START_LIMIT_S = 20
     STOP_LIMIT_S = 5
     @running = []
-    @next_port = FIRST_PORT
+    # Runs begin at different ones: some servers cannot bind where the run before has connections in TIME_WAIT.
+    @next_port = FIRST_PORT + (Process.pid % 5000)
 
     class << self
       attr_reader :running
@@ -102,8 +103,10 @@ module Lab
       false
     end
 
+    # What it said at its end, or of its end when it was a crash.
     def log_tail
-      File.readlines(@log).last(5).join.strip
+      lines = File.readlines(@log).map(&:scrub)
+      (lines.grep(/\[BUG\]|segmentation fault|assertion|fatal/i).first(1) + lines.last(3)).map(&:strip).uniq.join(' | ')
     rescue SystemCallError
       ''
     end

@@ -14,8 +14,7 @@
     command do |s|
       settings = s.write("#{name}.rb", "worker_processes #{s.workers}\nlisten '#{s.address}', backlog: 4096\ntimeout 60\n")
       app = s.app
-      app, around = File.join(Lab::ROOT, 'bench/apps/unicorn.ru'), app if name == 'unicorn'
-      s.ruby("LAB_APP=#{around}", s.program, '-E', 'none', '-c', settings, app)
+      s.ruby("LAB_APP=#{app}", s.program, '-E', 'none', '-c', settings, File.join(Lab::ROOT, 'bench/apps/unicorn.ru'))
     end
   end
 end
