@@ -6,6 +6,7 @@
  *   load --port N [--path P] [--connections N] [--seconds S]   closed loop on kept connections
  *   load ... --new      a new connection for every request
  *   load ... --hold     one request on each connection, then hold them all until stdin ends
+ *   load ... --rate R    open loop: R requests per second, whatever the server does
  *   load ... --timeout S   an answer that takes longer is an error
  *   load ... --beside N:PATH   N more connections that ask for PATH, counted on their own
  */
@@ -49,6 +50,7 @@ struct client {
 	struct flow *flow;
 	int fd;
 	bool holding; /* --hold: answered, nothing outstanding */
+	bool idle; /* --rate: open, nothing outstanding */
 	bool closes; /* the answer says that it is the last one */
 	uint64_t answered; /* requests answered */
 	uint64_t started_ns; /* when the outstanding request was sent */
@@ -67,6 +69,8 @@ struct load {
 	bool fresh; /* --new */
 	bool hold;
 	double seconds;
+	double rate; /* --rate: requests per second of the first flow; 0 = closed loop */
+	uint64_t due_ns; /* when its next request is to be sent */
 	double timeout; /* --timeout; 0 = wait for ever */
 	int nr_held, nr_failed;
 };
@@ -105,11 +109,12 @@ static void open_client(struct load *l, struct client *c)
 	c->head_len = 0;
 	c->body_left = 0;
 	c->closes = false;
+	c->idle = l->rate && c->flow == &l->flows[0];
 	c->started_ns = now_ns();
 	if (connect(c->fd, (struct sockaddr *)&l->to, sizeof(l->to)) && errno != EINPROGRESS)
 		die("connect");
 	/* On loopback the connect is over by now; EPOLLOUT is for when it is not. */
-	if (!send_request(c))
+	if (c->idle || !send_request(c))
 		ev.events = EPOLLIN;
 	if (epoll_ctl(l->ep, EPOLL_CTL_ADD, c->fd, &ev))
 		die("epoll_ctl");
@@ -150,6 +155,10 @@ static void count_answer(struct load *l, struct client *c)
 	}
 	if (l->fresh || c->closes) {
 		reopen_client(l, c);
+		return;
+	}
+	if (l->rate && f == &l->flows[0]) {
+		c->idle = true;
 		return;
 	}
 	c->started_ns = now_ns();
@@ -205,6 +214,10 @@ static void on_readable(struct load *l, struct client *c)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	if (c->idle) { /* the server was tired of it */
+		reopen_client(l, c);
+		return;
+	}
 	if (n <= 0 || c->holding) {
 		fail_client(l, c);
 		return;
@@ -231,10 +244,43 @@ static void on_event(struct load *l, const struct epoll_event *e)
 		fail_client(l, c);
 }
 
+/*
+ * --rate: sends what is due, on connections that are free. The time of a request begins when it was
+ * due, so that a server that is late cannot hide it by taking fewer requests. Returns the ns until
+ * the next one.
+ */
+static uint64_t send_due(struct load *l)
+{
+	uint64_t now = now_ns(), interval = 1e9 / l->rate;
+	int i;
+
+	for (i = 0; i < l->flows[0].nr_clients && l->due_ns <= now; i++) {
+		struct client *c = &l->clients[i];
+
+		if (!c->idle)
+			continue;
+		c->idle = false;
+		c->started_ns = l->due_ns;
+		l->due_ns += interval;
+		if (send_request(c))
+			fail_client(l, c);
+	}
+	return l->due_ns > now ? l->due_ns - now : 1000000;
+}
+
 static void turn(struct load *l, int timeout_ms)
 {
+	uint64_t wait_ns = timeout_ms * 1000000ull, due_in;
 	struct epoll_event ev[256];
-	int i, n = epoll_wait(l->ep, ev, 256, timeout_ms);
+	struct timespec ts;
+	int i, n;
+
+	if (l->rate) {
+		due_in = send_due(l);
+		wait_ns = due_in < wait_ns ? due_in : wait_ns;
+	}
+	ts = (struct timespec){ .tv_nsec = wait_ns };
+	n = epoll_pwait2(l->ep, ev, 256, &ts, NULL);
 
 	for (i = 0; i < n; i++)
 		on_event(l, &ev[i]);
@@ -251,7 +297,8 @@ static void sum_up(struct load *l, uint64_t end_ns)
 		struct client *c = &l->clients[i];
 		struct flow *f = c->flow;
 
-		if (end_ns - c->started_ns > f->latency.max_ns) /* one never answered counts too */
+		if (!c->idle &&
+		    end_ns - c->started_ns > f->latency.max_ns) /* one never answered counts too */
 			f->latency.max_ns = end_ns - c->started_ns;
 		f->least = c->answered < f->least ? c->answered : f->least;
 		f->most = c->answered > f->most ? c->answered : f->most;
@@ -277,7 +324,7 @@ static void give_up_late(struct load *l)
 	for (i = 0; i < l->nr_clients; i++) {
 		struct client *c = &l->clients[i];
 
-		if (now - c->started_ns < l->timeout * 1e9)
+		if (c->idle || now - c->started_ns < l->timeout * 1e9)
 			continue;
 		c->flow->timeouts++;
 		latency_add(&c->flow->latency, now - c->started_ns);
@@ -290,6 +337,7 @@ static void run_loop(struct load *l)
 	uint64_t begin = now_ns(), end = begin + l->seconds * 1e9, t, look = begin;
 	int i;
 
+	l->due_ns = begin;
 	for (i = l->nr_clients; i-- > 0;) /* those beside first */
 		open_client(l, &l->clients[i]);
 	while ((t = now_ns()) < end) {
@@ -362,8 +410,9 @@ static void make_clients(struct load *l)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: load --port N [--host IPV4] [--path P] [--connections N]"
-			" [--seconds S] [--new | --hold] [--timeout S] [--beside N:PATH]\n");
+	fprintf(stderr,
+		"usage: load --port N [--host IPV4] [--path P] [--connections N]"
+		" [--seconds S] [--new | --hold] [--rate R] [--timeout S] [--beside N:PATH]\n");
 	exit(2);
 }
 
@@ -398,12 +447,13 @@ static void parse_options(struct load *l, int argc, char **argv)
 		{ "hold", no_argument, NULL, 'H' },
 		{ "beside", required_argument, NULL, 'b' },
 		{ "timeout", required_argument, NULL, 't' },
+		{ "rate", required_argument, NULL, 'r' },
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *host = "127.0.0.1";
 	int opt, i, port = 0;
 
-	while ((opt = getopt_long(argc, argv, "h:p:P:c:s:nHb:t:", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "h:p:P:c:s:nHb:t:r:", options, NULL)) != -1) {
 		switch (opt) {
 		case 'h':
 			host = optarg;
@@ -429,6 +479,9 @@ static void parse_options(struct load *l, int argc, char **argv)
 		case 'b':
 			add_beside(l, optarg);
 			break;
+		case 'r':
+			l->rate = atof(optarg);
+			break;
 		case 't':
 			l->timeout = atof(optarg);
 			break;
@@ -437,7 +490,7 @@ static void parse_options(struct load *l, int argc, char **argv)
 		}
 	}
 	l->to = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port) };
-	if (port < 1 || port > 65535 || l->seconds <= 0 ||
+	if (port < 1 || port > 65535 || l->seconds <= 0 || l->rate < 0 ||
 	    inet_pton(AF_INET, host, &l->to.sin_addr) != 1)
 		usage();
 	for (i = 0; i < l->nr_flows; i++)

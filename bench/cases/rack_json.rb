@@ -3,5 +3,5 @@
 
 require 'json'
 
-Lab.case :rack_json, title: 'JSON of 50 keys made for each request, 100 kept connections', resource: :json, quick: true,
+Lab.case :rack_json, title: 'JSON of 50 keys made for each request, 100 kept connections', resource: :json,
                      expect: ->(body) { JSON.parse(body).size == 50 }

@@ -27,7 +27,7 @@ module Lab
 
   # Which generator a case asks for, and how.
   module Load
-    LATE_S = 2 # an answer that takes longer is an error, where connections are counted
+    LATE_S = 1 # an answer that takes longer is an error, where connections are counted
     class << self
       def absence(kase)
         case kase.load
@@ -51,6 +51,7 @@ module Lab
       def arguments(kase, server, path)
         list = ['--host', server.host, '--port', server.port, '--path', path, '--connections', kase.connections]
         list.push('--timeout', LATE_S) if kase.load == :load
+        list.push('--rate', kase.rate) if kase.rate
         list << '--new' if kase.fresh
         list << '--resume' if kase.resumed
         kase.beside.each { |other, connections| list.push('--beside', "#{connections}:#{other}") }

@@ -15,6 +15,9 @@ require_relative 'row'
 require_relative 'runner'
 require_relative 'machine'
 require_relative 'report'
+require_relative 'compare'
+require_relative 'document'
+require_relative 'two_hosts'
 require_relative 'gate'
 
 module Lab

@@ -8,7 +8,7 @@ module Lab
   # A run as a table for people and as JSON for machines. docs/BENCHMARKING.md describes the JSON:
   # a field that changes its meaning or goes away raises SCHEMA; new fields do not.
   class Report
-    SCHEMA = 1
+    SCHEMA = 1 # see docs/BENCHMARKING.md
     AGAINST = %i[floor nginx].freeze
 
     def initialize(runner, build:, began:)
@@ -22,7 +22,7 @@ module Lab
       s = @runner.settings
       out.puts "#{@facts['cpu']}, Linux #{@facts['kernel']}, congestion control #{@facts['congestion_control']}, " \
                "commit #{@facts['commit'] || '?'}"
-      out.puts "server on CPU #{s[:server_cpu]}, wrk on CPU #{s[:load_cpu]}; #{s[:rounds]} interleaved rounds " \
+      out.puts "server on CPU #{s[:server_cpu]}, load on CPU #{s[:load_cpu]}; #{s[:rounds]} interleaved rounds " \
                "of #{s[:seconds]} s after #{Runner::WARMUP_S} s of warm-up; medians"
       @runner.rows.group_by(&:kase).each { |kase, rows| case_table(out, kase, rows) }
       out.puts "\nThis run is not complete." unless @runner.complete
@@ -31,8 +31,9 @@ module Lab
     def json
       { 'schema' => SCHEMA, 'program' => 'hyperion-bpf lab', 'began' => @began.utc.iso8601,
         'ended' => Time.now.utc.iso8601, 'complete' => @runner.complete, 'machine' => @facts,
-        'settings' => @runner.settings.reject { |k, _| k == :build }.transform_keys(&:to_s)
-                             .merge('warmup_seconds' => Runner::WARMUP_S, 'noisy_above' => Row::NOISY),
+        'settings' => @runner.settings.slice(:rounds, :seconds, :budget, :server_cpu, :load_cpu).transform_keys(&:to_s)
+                             .merge('warmup_seconds' => Runner::WARMUP_S, 'noisy_above' => Row::NOISY,
+                                    'disturbed_above' => Row::DISTURBED, 'load_bound_above' => Row::LOAD_BOUND),
         'peers' => @runner.rows.map(&:peer).uniq.map { |p| peer_json(p) },
         'cases' => @runner.rows.map(&:kase).uniq.map(&:facts),
         'rows' => @runner.rows.map { |r| row_json(r) } }
@@ -63,7 +64,7 @@ module Lab
     def notes(row)
       n = []
       n.concat(row.marks)
-      n << format('least/most %.2f', row.fairness) if row.fairness && !row.kase.fresh
+      n << format('least/most %.2f', row.fairness) if row.fairness
       n << "#{row.errors} errors (#{row.error_kinds.map { |k, n| "#{n} #{k}" }.join(', ')})" if row.errors.positive?
       n << "#{row.status}: #{row.reason}" unless row.alive?
       n.join(', ')
@@ -76,8 +77,8 @@ module Lab
 
     def peer_json(peer)
       here = peer.program(@build)
-      { 'name' => peer.name, 'title' => peer.title, 'program' => here, 'version' => here && peer.version(@build),
-        'absent' => here ? nil : peer.absence }
+      { 'name' => peer.name, 'title' => peer.title, 'program' => here && File.basename(here), 'version' => here && peer.version(@build),
+        'absent' => here ? nil : peer.absence, 'ours' => peer.binary == 'build/hyperion-bpf', 'rack' => peer.paths.key?(:json) || peer.paths.key?(:pg) }
     end
 
     def row_json(row)
@@ -85,10 +86,11 @@ module Lab
                'answer' => row.answer, 'rounds' => row.rounds }
       return head unless row.measured?
 
-      keys = %w[cpu_us_per_request requests_per_second p50_us p99_us p999_us]
+      keys = Row::KEYS
       head.merge('median' => keys.to_h { |k| [k, row.median(k)] },
                  'min' => keys.to_h { |k| [k, row.all(k).compact.min] }, 'max' => keys.to_h { |k| [k, row.all(k).compact.max] },
                  'spread' => row.spread, 'noisy' => row.noisy?, 'disturbed' => row.disturbed?, 'errors' => row.errors,
+                 'marks' => row.marks, 'fairness' => row.fairness, 'error_kinds' => row.error_kinds, 'latency' => row.latency_curve,
                  'ratio' => AGAINST.to_h { |n| [n, ratio(row, @runner.rows, n)] })
     end
   end

@@ -111,8 +111,10 @@ module Lab
       { 'noisy' => noisy?, 'disturbed' => disturbed?, 'load-bound' => load_bound?, 'behind' => behind?, 'not-resumed' => not_resumed? }.select { |_, on| on }.keys
     end
 
-    # Least answers over most answers to one connection, where the generator counts them.
+    # Least answers over most answers to one connection, in a closed loop on kept connections.
     def fairness
+      return nil if @kase.fresh || @kase.rate
+
       least, most = %w[least most].map { |k| all(k).compact }
       least.empty? ? nil : Row.median(least.zip(most).map { |a, b| a.to_f / [b, 1].max })
     end

@@ -6,12 +6,13 @@ module Lab
   # (A B C A B C), so that what the machine does meanwhile falls on all of them.
   class Runner
     WARMUP_S = 1
+    OVERHEAD_S = 0.7 # of each measurement: processes that start, a server's share of its start
     attr_reader :rows, :settings, :complete
 
     def initialize(cases:, peers:, settings:, progress: $stderr)
       @cases = cases
       @peers = peers
-      @settings = settings # :rounds, :seconds, :build, :server_cpu, :load_cpu
+      @settings = settings # :rounds, :seconds, :build, :server_cpu, :load_cpu, :budget
       @progress = progress
       @rows = []
       @complete = false
@@ -33,6 +34,18 @@ module Lab
 
     private
 
+    # With a budget (seconds for all) fewer rounds where there is not time for all of them.
+    def rounds_of(rows)
+      return settings[:rounds] unless settings[:budget]
+
+      share = rows.count(&:alive?) * settings[:rounds] / [@plan - @done, 1].max.to_f
+      left = (settings[:budget] - (Lab.clock - @began)) * [share, 1.0].min
+      fit = left / [rows.count(&:alive?) * (settings[:seconds] + WARMUP_S + OVERHEAD_S), 1].max
+      rounds = fit.floor.clamp(1, settings[:rounds])
+      @plan -= (settings[:rounds] - rounds) * rows.count(&:alive?)
+      rounds
+    end
+
     # A server of files has nothing to do with a case of Rack apps: there is no row.
     def concerned(kase)
       @peers.select { |p| p.concerns?(kase) }
@@ -48,7 +61,7 @@ module Lab
       rows = concerned(kase).map { |p| Row.new(kase, p) }
       @rows.concat(rows)
       servers = rows.to_h { |r| [r, open(r)] }
-      settings[:rounds].times do |n|
+      rounds_of(rows).times do |n|
         servers.each { |row, server| measure(row, server, n) if row.alive? }
       end
     ensure
@@ -98,7 +111,7 @@ module Lab
     end
 
     def say(what)
-      each = settings[:seconds] + WARMUP_S + 0.2
+      each = settings[:seconds] + WARMUP_S + OVERHEAD_S
       each = (Lab.clock - @began) / @done if @done > 2
       left = (each * (@plan - @done)).ceil
       line = format('%3d %%  %d:%02d left  %s', 100 * @done / [@plan, 1].max, left / 60, left % 60, what)
