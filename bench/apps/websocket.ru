@@ -6,7 +6,7 @@
 # agoo and iodine call a handler that stands in rack.upgrade.
 class Echo
   def on_message(client, message)
-    client.write(message)
+    client.write(message.encoding == Encoding::BINARY ? message.dup.force_encoding('UTF-8') : message) # else a binary frame
   end
 end
 

@@ -6,6 +6,7 @@ Lab.peer :agoo do
   title 'agoo, 5 threads'
   binary 'gem/agoo'
   offers Lab::RACK
+  offers Lab::RAILS
   offers Lab::Files::PATHS.transform_values { |path| path.delete_prefix('/files') }
   speaks :tls, :websocket, :workers
   command do |s|

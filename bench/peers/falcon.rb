@@ -6,6 +6,7 @@ Lab.peer :falcon do
   title 'falcon, fibres'
   binary 'gem/falcon'
   offers Lab::RACK
+  offers Lab::RAILS
   offers Lab::Files::PATHS
   speaks :tls, :h2, :websocket, :workers
   command do |s|

@@ -9,7 +9,8 @@
     offers Lab::RACK
     speaks :tls, :websocket, :workers
     if threads == 5
-      offers Lab::Files::PATHS.transform_values { |path| path.delete_prefix('/files') }
+      offers Lab::RAILS
+    offers Lab::Files::PATHS.transform_values { |path| path.delete_prefix('/files') }
     else
       variant true
     end
