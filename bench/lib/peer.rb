@@ -105,7 +105,7 @@ module Lab
   end
 
   # Servers of Rack apps all run the same ones: bench/apps/RESOURCE.ru.
-  RACK = { **%i[hello json slow1 waits mixed streams sse upload pg websocket stuck].to_h { |r| [r, '/'] },
+  RACK = { **%i[hello json slow1 waits mixed streams sse upload pg websocket stuck hung].to_h { |r| [r, '/'] },
            held: '/files/file1k.txt' }.freeze
 
   # What the Rails app has: that of the selftests, with what bench/apps/notebook adds.
